@@ -1,0 +1,149 @@
+# movielens_ingest, built by PGXS. `make help` lists the goals.
+
+EXTENSION   = movielens_ingest
+MODULE_big  = movielens_ingest
+PGFILEDESC  = "movielens_ingest - load CSV files into tables in parallel"
+
+# One name a line; CMakeLists.txt lists the same files (test/check_sources.sh compares them).
+SOURCES = \
+	src/core/checksum.cpp \
+	src/core/chunk_planner.cpp \
+	src/core/copy_splitter.cpp \
+	src/core/error_fate.cpp \
+	src/core/field_splitter.cpp \
+	src/core/libcsv_splitter.cpp \
+	src/core/number.cpp \
+	src/core/record_scanner.cpp \
+	src/pg/chunk_loader.cpp \
+	src/pg/chunk_writer.cpp \
+	src/pg/header.cpp \
+	src/pg/identity.cpp \
+	src/pg/import_lock.cpp \
+	src/pg/launch.cpp \
+	src/pg/leader.cpp \
+	src/pg/ledger.cpp \
+	src/pg/ledger_chunks.cpp \
+	src/pg/ledger_files.cpp \
+	src/pg/ml_import.cpp \
+	src/pg/ml_wait.cpp \
+	src/pg/module.cpp \
+	src/pg/planner.cpp \
+	src/pg/progress.cpp \
+	src/pg/raw_line.cpp \
+	src/pg/record_reader.cpp \
+	src/pg/record_text.cpp \
+	src/pg/relation_writer.cpp \
+	src/pg/session.cpp \
+	src/pg/settings.cpp \
+	src/pg/shared_import.cpp \
+	src/pg/source_file.cpp \
+	src/pg/subtransaction.cpp \
+	src/pg/target.cpp \
+	src/pg/tuple_former.cpp \
+	src/pg/worker.cpp \
+	src/pg/worker_pool.cpp
+
+OBJS = $(SOURCES:.cpp=.o)
+DEPS = $(SOURCES:.cpp=.d)
+
+# Scripts have "--" in their names, regression tests do not.
+DATA    = $(wildcard sql/$(EXTENSION)--*.sql)
+REGRESS = $(sort $(foreach f,$(wildcard sql/*.sql),$(if $(findstring --,$(f)),,$(basename $(notdir $(f))))))
+
+# What pg_regress writes stays under build/, and results do not depend on the server's locale.
+REGRESS_OPTS = --outputdir=build/installcheck --encoding=UTF8 --no-locale
+REGRESS_PREP = build/installcheck
+
+# Nothing here may depend on pg_config: this part serves the goals that need no PostgreSQL too.
+all:
+
+help:
+	@echo 'make                 build the extension for the pg_config on the path (or PG_CONFIG=...)'
+	@echo 'make install         install it there'
+	@echo 'make installcheck    run the regression tests against a running server'
+	@echo 'make test            install what is missing, build, run every test on private servers'
+	@echo '                     (SUITES="unit sanitize regress isolation tap" and TESTS="name ..." select)'
+	@echo 'make test-all        the same and the slow tests'
+	@echo 'make lint            formatting, static analysis, rules, two compilers'
+	@echo 'make format          let clang-format rewrite the sources'
+	@echo 'make demo            import a file on a private server (DATA=file.csv or a directory)'
+	@echo 'make demo-stop       stop that server and delete it'
+	@echo 'make clean           remove everything built'
+
+test:
+	@test/run.sh
+
+test-all:
+	@test/run.sh all
+
+lint:
+	@test/lint.sh
+
+format:
+	@test/lint.sh format
+
+demo:
+	@test/demo.sh start
+
+demo-stop:
+	@test/demo.sh stop
+
+build/installcheck:
+	@mkdir -p $@
+
+# The demo's server lives below build/.
+clean: demo-stop
+
+.PHONY: all help test test-all lint format demo demo-stop clean
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+
+ifneq ($(wildcard $(PGXS)),)
+
+# PostgreSQL's headers are system headers: our warnings are not for them.
+PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server)
+PG_CXXFLAGS = -std=c++17 -Wall -Wextra -Werror -fvisibility=hidden -fvisibility-inlines-hidden -MMD -MP
+
+# PostgreSQL 15 leaves PGDLLEXPORT empty, and nothing would be left visible.
+PG_CXXFLAGS += '-DPGDLLEXPORT=__attribute__((visibility("default")))'
+
+# The flags PostgreSQL was built with are gcc's.
+ifneq ($(findstring clang,$(CXX)),)
+PG_CXXFLAGS += -Wno-unknown-warning-option
+endif
+
+SHLIB_LINK  = -lcsv -lxxhash
+EXTRA_CLEAN = build $(DEPS)
+
+# PGXS would link with the C compiler, which knows nothing of libstdc++.
+override COMPILER = $(CXX) $(CXXFLAGS)
+# No LLVM bitcode: inlining these functions into queries gains nothing.
+override with_llvm = no
+
+include $(PGXS)
+
+# Another server or compiler: other objects.
+build/pgxs.flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(VERSION) $(CXX)' | cmp -s - $@ || echo '$(VERSION) $(CXX)' >$@
+
+$(OBJS): build/pgxs.flags
+
+-include $(DEPS)
+
+.PHONY: FORCE
+
+else
+
+all install installdirs uninstall installcheck:
+	@echo "make $@ needs PostgreSQL's server headers, which '$(PG_CONFIG) --pgxs' does not find:" >&2
+	@echo "install the package postgresql-server-dev-15, or name another pg_config: make $@ PG_CONFIG=..." >&2
+	@exit 1
+
+clean:
+	rm -rf build $(OBJS) $(DEPS) $(MODULE_big).so
+
+.PHONY: install installdirs uninstall installcheck
+
+endif

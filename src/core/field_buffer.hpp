@@ -1,0 +1,63 @@
+/*
+ * field_buffer.hpp - the fields of one record, with room for the values that had to be copied.
+ */
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <new>
+#include <stdexcept>
+#include <vector>
+
+namespace movielens_ingest::core {
+
+/*
+ * The value of a field, quotes taken off. Not terminated by a NUL. data is null for NULL: an empty field without
+ * quotes.
+ */
+struct Field {
+    const char *data;
+    size_t size;
+};
+
+enum class SplitResult : uint8_t { Ok, UnterminatedQuote, OutOfMemory };
+
+/*
+ * A value with quotes is never longer than what stands in the record. So room for the whole record is made first, and
+ * the values copied into it stay where they are.
+ */
+struct FieldBuffer {
+    std::vector<Field> fields;
+    std::vector<char> bytes;
+    size_t used = 0; /* of bytes */
+
+    /* Forgets the fields and makes room for a record of that size. False: out of memory. */
+    bool start(size_t size) noexcept {
+        /* One record of some hundred megabytes must not hold that memory for the rest of the import. */
+        constexpr size_t kKeep = size_t{1} << 20;
+        fields.clear();
+        used = 0;
+        try {
+            if (bytes.size() > kKeep && size <= kKeep)
+                std::vector<char>().swap(bytes);
+            if (bytes.size() <= size)
+                bytes.resize(size + 1); /* never empty, so that an empty value is not taken for NULL */
+        } catch (const std::bad_alloc &) {
+            return false;
+        } catch (const std::length_error &) {
+            return false;
+        }
+        return true;
+    }
+
+    bool add(const char *data, size_t size) noexcept {
+        try {
+            fields.push_back(Field{data, size});
+        } catch (const std::bad_alloc &) {
+            return false;
+        }
+        return true;
+    }
+};
+
+} // namespace movielens_ingest::core

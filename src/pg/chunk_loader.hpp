@@ -1,0 +1,34 @@
+/*
+ * chunk_loader.hpp - one chunk: its attempts, each a transaction, and what becomes of it when they fail.
+ */
+#pragma once
+
+#include "pg/identity.hpp"
+#include "pg/ledger.hpp"
+#include "pg/pg.hpp"
+#include "pg/shared_import.hpp"
+
+namespace movielens_ingest::pg {
+
+/* A process that loads chunks of an import: the leader or a worker. */
+struct Loader {
+    Identity identity;
+    Ledger ledger;
+    Import import;
+    SharedImport *shared;
+    int slot; /* 0: the leader */
+};
+
+/*
+ * Takes chunks until there are none left. A chunk whose row in the ledger is held by somebody else, or not Pending, is
+ * left alone. After an error that no second try can help, no chunk of the import is handed out any more.
+ */
+void load_chunks(Loader *loader, void (*after_each)(void *), void *argument);
+
+/* Loads one chunk; alone: nothing else of the import runs, so a deadlock is not put off any more. */
+void load_chunk(Loader *loader, int64 number, bool alone);
+
+/* Reads what a loader needs from the ledger, for the life of the process. False: the import is not there. */
+bool prepare_loader(Loader *loader, Oid files, int64 import_id);
+
+} // namespace movielens_ingest::pg

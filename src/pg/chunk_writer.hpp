@@ -1,0 +1,17 @@
+/*
+ * chunk_writer.hpp - the records of a chunk into the target, and those that cannot be loaded into rejected_rows.
+ */
+#pragma once
+
+#include "pg/ledger.hpp"
+#include "pg/pg.hpp"
+
+namespace movielens_ingest::pg {
+
+/*
+ * Loads the chunk in the current transaction, as the current user. What is refused is a record that fails when it is tried
+ * alone, with an error that core::error_fate() calls the record's own; every other error is raised.
+ */
+ChunkCounts write_chunk(const Ledger *ledger, const Import *import, const LedgerChunk *chunk, Oid target);
+
+} // namespace movielens_ingest::pg

@@ -1,0 +1,58 @@
+#include "pg/identity.hpp"
+
+namespace movielens_ingest::pg {
+
+namespace {
+
+/* Who this process is between transactions; with security context 0, as StartTransaction asserts. */
+Oid base_user = InvalidOid;
+
+} // namespace
+
+Identity current_identity() {
+    Identity identity;
+
+    identity.database = MyDatabaseId;
+    identity.authenticated_user = GetAuthenticatedUserId();
+    identity.session_user = GetSessionUserId();
+    identity.user = GetUserId();
+    return identity;
+}
+
+void connect_as(const Identity *identity) {
+    BackgroundWorkerInitializeConnectionByOid(identity->database, identity->authenticated_user, 0);
+
+    if (identity->session_user != identity->authenticated_user) {
+        /* It checks, as for the caller, that the authenticated user is a superuser. */
+        StartTransactionCommand();
+        const bool is_superuser = superuser_arg(identity->session_user);
+        CommitTransactionCommand();
+        SetSessionAuthorization(identity->session_user, is_superuser);
+    }
+    base_user = GetUserId();
+}
+
+void begin_transaction(const Identity *identity) {
+    SetCurrentStatementStartTimestamp();
+    StartTransactionCommand();
+    XactIsoLevel = XACT_READ_COMMITTED;
+    XactReadOnly = false;
+    XactDeferrable = false;
+    SetUserIdAndSecContext(identity->user, SECURITY_LOCAL_USERID_CHANGE);
+    PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+void commit_transaction() {
+    PopActiveSnapshot();
+    CommitTransactionCommand();
+    SetUserIdAndSecContext(base_user, 0);
+    pgstat_report_stat(false);
+}
+
+void abort_transaction() {
+    ConditionVariableCancelSleep();
+    AbortCurrentTransaction(); /* restores the user and the security context that the transaction began with */
+    SetUserIdAndSecContext(base_user, 0);
+}
+
+} // namespace movielens_ingest::pg

@@ -1,0 +1,39 @@
+/*
+ * identity.hpp - as whom the transactions of leader and workers run.
+ *
+ * A process of an import connects as the user whom the caller's session authenticated: a role that could log in. In
+ * each of its transactions it is the caller, with SECURITY_LOCAL_USERID_CHANGE, so that user code (triggers, defaults,
+ * input functions) can change neither role nor session; it stays so until the commit has returned, for deferred
+ * triggers run there. For the fixed statements of the ledger, and for nothing else, it is the owner of the ledger.
+ */
+#pragma once
+
+#include "pg/pg.hpp"
+
+namespace movielens_ingest::pg {
+
+/* Plain data: it travels to the leader in bgw_extra, and to workers in shared memory. */
+struct Identity {
+    Oid database;
+    Oid authenticated_user; /* who connects */
+    Oid session_user;       /* differs after SET SESSION AUTHORIZATION */
+    Oid user;               /* the caller: the current user of the call */
+};
+
+/* The identity of this session, for the processes that it starts. */
+Identity current_identity();
+
+/* In a background worker, once, before its first transaction: connects to the database. */
+void connect_as(const Identity *identity);
+
+/*
+ * A transaction of an import, READ COMMITTED and read-write whatever the defaults are, with an active snapshot.
+ * commit_transaction() returns with the user that the process had before begin_transaction().
+ */
+void begin_transaction(const Identity *identity);
+void commit_transaction();
+
+/* After an error: ends the transaction, if one is open, and what waits go with it. */
+void abort_transaction();
+
+} // namespace movielens_ingest::pg

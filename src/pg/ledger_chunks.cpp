@@ -1,0 +1,135 @@
+#include "pg/ledger.hpp"
+
+#include "pg/ledger_statement.hpp"
+#include "pg/pg.hpp"
+#include "pg/raw_line.hpp"
+
+namespace movielens_ingest::pg {
+
+namespace {
+
+/* Checksums are unsigned; the column is a bigint with the same bits. */
+ArrayType *bigint_array(const core::Chunk *chunks, int count, uint64_t core::Chunk::*member) {
+    auto *datums = static_cast<Datum *>(palloc(sizeof(Datum) * count));
+
+    for (int i = 0; i < count; i++) {
+        datums[i] = Int64GetDatum(static_cast<int64>(chunks[i].*member));
+    }
+    return construct_array(datums, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
+}
+
+Parameter bigints(const core::Chunk *chunks, int count, uint64_t core::Chunk::*member) {
+    return param(bigint_array(chunks, count, member), INT8ARRAYOID);
+}
+
+} // namespace
+
+void add_chunks(const Ledger *ledger, int64 import_id, const core::Chunk *chunks, int count) {
+    using core::Chunk;
+
+    if (count == 0) {
+        return;
+    }
+    const StatementScope scope = begin_statement(ledger);
+    run_statement(ledger,
+                  "INSERT INTO ledger.process_chunks (uploaded_file_id, chunk_number, start_row, end_row, start_byte,"
+                  " end_byte, start_line, checksum)"
+                  " SELECT $1, c.* FROM unnest($2, $3, $4, $5, $6, $7, $8) AS c",
+                  {param(import_id), bigints(chunks, count, &Chunk::number), bigints(chunks, count, &Chunk::start_row),
+                   bigints(chunks, count, &Chunk::end_row), bigints(chunks, count, &Chunk::start_byte),
+                   bigints(chunks, count, &Chunk::end_byte), bigints(chunks, count, &Chunk::start_line),
+                   bigints(chunks, count, &Chunk::checksum)});
+    end_statement(&scope);
+}
+
+bool begin_attempt(const Ledger *ledger, int64 import_id, int64 number, LedgerChunk *chunk) {
+    const StatementScope scope = begin_statement(ledger);
+    const bool found =
+        run_statement(ledger,
+                      "UPDATE ledger.process_chunks SET attempts = attempts + 1"
+                      " WHERE uploaded_file_id = $1 AND chunk_number = $2 AND status = 'Pending'"
+                      " RETURNING id, start_row, end_row, start_byte, end_byte, start_line, checksum, attempts::bigint",
+                      {param(import_id), param(number)}) > 0;
+    if (found) {
+        chunk->id = result_int64(0, 1);
+        chunk->chunk.number = static_cast<uint64_t>(number);
+        chunk->chunk.start_row = static_cast<uint64_t>(result_int64(0, 2));
+        chunk->chunk.end_row = static_cast<uint64_t>(result_int64(0, 3));
+        chunk->chunk.start_byte = static_cast<uint64_t>(result_int64(0, 4));
+        chunk->chunk.end_byte = static_cast<uint64_t>(result_int64(0, 5));
+        chunk->chunk.start_line = static_cast<uint64_t>(result_int64(0, 6));
+        chunk->chunk.checksum = static_cast<uint64_t>(result_int64(0, 7));
+        chunk->attempts = static_cast<int>(result_int64(0, 8));
+    }
+    end_statement(&scope);
+    return found;
+}
+
+bool claim_chunk(const Ledger *ledger, int64 chunk_id) {
+    const StatementScope scope = begin_statement(ledger);
+    /* READ COMMITTED: the status is that of the row's newest version, looked at again once the lock is held. */
+    const bool claimed = run_statement(ledger,
+                                       "SELECT FROM ledger.process_chunks WHERE id = $1 AND status = 'Pending'"
+                                       " FOR UPDATE SKIP LOCKED",
+                                       {param(chunk_id)}) > 0;
+    end_statement(&scope);
+    return claimed;
+}
+
+void add_reject(const Ledger *ledger, int64 import_id, int64 chunk_id, const Reject *reject) {
+    const RawLine raw = show_raw_line(reject->raw, reject->raw_size);
+    Parameter raw_bytes = {BYTEAOID, PointerGetDatum(raw.bytes), raw.bytes == nullptr};
+
+    const StatementScope scope = begin_statement(ledger);
+    run_statement(ledger,
+                  "INSERT INTO ledger.rejected_rows (uploaded_file_id, process_chunk_id, row_number, line_number,"
+                  " byte_offset, column_name, sqlstate, message, detail, raw_line, raw_bytes)"
+                  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                  {param(import_id), param(chunk_id), param(reject->row_number), param(reject->line_number),
+                   param(reject->byte_offset), param(reject->column), param(reject->sqlstate), param(reject->message),
+                   param(reject->detail), param(raw.text), raw_bytes});
+    end_statement(&scope);
+}
+
+void complete_chunk(const Ledger *ledger, int64 chunk_id, const ChunkCounts *counts) {
+    const StatementScope scope = begin_statement(ledger);
+    run_statement(ledger,
+                  "UPDATE ledger.process_chunks SET status = 'Completed', ended = clock_timestamp(),"
+                  " success_count = $2, error_count = $3, skipped_count = $4 WHERE id = $1",
+                  {param(chunk_id), param(counts->loaded), param(counts->rejected), param(counts->skipped)});
+    end_statement(&scope);
+}
+
+bool fail_attempt(const Ledger *ledger, int64 import_id, int64 number, const char *sqlstate, const char *error,
+                  int max_retries, bool uncount) {
+    const StatementScope scope = begin_statement(ledger);
+    const uint64 updated =
+        run_statement(ledger,
+                      "UPDATE ledger.process_chunks SET sqlstate = $3, errors = $4, attempts = attempts - $6::integer,"
+                      " status = CASE WHEN attempts - $6::integer > $5 THEN 'Failed' ELSE status END,"
+                      " ended = CASE WHEN attempts - $6::integer > $5 THEN clock_timestamp() END"
+                      " WHERE uploaded_file_id = $1 AND chunk_number = $2 AND status = 'Pending'"
+                      " RETURNING (status = 'Pending')::integer::bigint",
+                      {param(import_id), param(number), param(sqlstate), param(error), param(max_retries), param(uncount)});
+    const bool pending = updated > 0 && result_int64(0, 1) != 0;
+    end_statement(&scope);
+    return pending;
+}
+
+int64 *pending_chunks(const Ledger *ledger, int64 import_id, int *count) {
+    const MemoryContext context = CurrentMemoryContext;
+    const StatementScope scope = begin_statement(ledger);
+    const uint64 found = run_statement(ledger,
+                                       "SELECT chunk_number FROM ledger.process_chunks"
+                                       " WHERE uploaded_file_id = $1 AND status = 'Pending' ORDER BY chunk_number",
+                                       {param(import_id)});
+    auto *numbers = static_cast<int64 *>(MemoryContextAlloc(context, sizeof(int64) * Max(found, 1)));
+    for (uint64 i = 0; i < found; i++) {
+        numbers[i] = result_int64(i, 1);
+    }
+    *count = static_cast<int>(found);
+    end_statement(&scope);
+    return numbers;
+}
+
+} // namespace movielens_ingest::pg

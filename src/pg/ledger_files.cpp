@@ -1,0 +1,265 @@
+#include "pg/ledger.hpp"
+
+#include "pg/ledger_statement.hpp"
+#include "pg/pg.hpp"
+#include "pg/session.hpp"
+
+namespace movielens_ingest::pg {
+
+namespace {
+
+const char *const kLineEnds[] = {"unknown", "lf", "crlf", "cr"}; /* by core::LineEnd */
+
+core::LineEnd line_end_of(const char *name) {
+    for (size_t i = 0; i < lengthof(kLineEnds); i++) {
+        if (strcmp(name, kLineEnds[i]) == 0) {
+            return static_cast<core::LineEnd>(i);
+        }
+    }
+    elog(ERROR, "unknown line end \"%s\" in the ledger", name);
+}
+
+ArrayType *text_array(const char *const *texts, int count) {
+    auto *datums = static_cast<Datum *>(palloc(sizeof(Datum) * Max(count, 1)));
+
+    for (int i = 0; i < count; i++) {
+        datums[i] = CStringGetTextDatum(texts[i]);
+    }
+    return construct_array(datums, count, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
+const char *base_name(const char *path) { return strrchr(path, '/') + 1; }
+
+} // namespace
+
+int64 add_import(const Ledger *ledger, const Import *import) {
+    ArrayType *names;
+    ArrayType *values;
+    capture_settings(&names, &values);
+    const Oid user = GetUserId();
+    const char *user_name = GetUserNameFromId(user, false);
+    ArrayType *columns = text_array(import->columns, import->column_count);
+    const ImportOptions *options = &import->options;
+
+    const StatementScope scope = begin_statement(ledger);
+    /* A file name of more than 255 characters is cut; file_path has all of it. */
+    run_statement(ledger,
+                  "INSERT INTO ledger.uploaded_files"
+                  " (file_name, file_path, file_size, target, owner_oid, owner_name, options, plan)"
+                  " VALUES (left($1, 255), $2, $3, $4, $5, $6::name, $7::jsonb, $8::jsonb)"
+                  " RETURNING id",
+                  {param(base_name(import->path)), param(import->path), param(import->file.size), param(import->target),
+                   param(user), param(user_name),
+                   param(psprintf("{\"chunk_size\": %d, \"min_chunks\": %d, \"max_workers\": %d, \"max_retries\": %d,"
+                                  " \"force\": %s}",
+                                  options->chunk_size, options->min_chunks, options->max_workers, options->max_retries,
+                                  options->force ? "true" : "false")),
+                   param(psprintf("{\"device\": " INT64_FORMAT ", \"inode\": " INT64_FORMAT ", \"modified\": " INT64_FORMAT
+                                  ", \"encoding\": \"%s\", \"line_end\": \"%s\", \"data_start\": " INT64_FORMAT
+                                  ", \"data_line\": " INT64_FORMAT ", \"target_oid\": %u}",
+                                  import->file.device, import->file.inode, import->file.modified,
+                                  pg_encoding_to_char(import->encoding), kLineEnds[static_cast<int>(import->line_end)],
+                                  import->data_start, import->data_line, import->target_oid))});
+    const int64 id = result_int64(0, 1);
+    run_statement(ledger,
+                  "UPDATE ledger.uploaded_files"
+                  " SET plan = plan || jsonb_build_object('columns', $2, 'settings', jsonb_object($3, $4))"
+                  " WHERE id = $1",
+                  {param(id), param(columns, TEXTARRAYOID), param(names, TEXTARRAYOID), param(values, TEXTARRAYOID)});
+    end_statement(&scope);
+    return id;
+}
+
+int64 find_import_of_file(const Ledger *ledger, const Import *import) {
+    const StatementScope scope = begin_statement(ledger);
+    const uint64 found =
+        run_statement(ledger,
+                      "SELECT id FROM ledger.uploaded_files"
+                      " WHERE file_path = $1 AND target = $2 AND file_size = $3"
+                      " AND (plan ->> 'device')::bigint = $4 AND (plan ->> 'inode')::bigint = $5"
+                      " AND (plan ->> 'modified')::bigint = $6"
+                      " AND status NOT IN ('Failed', 'Cancelled')"
+                      " ORDER BY id LIMIT 1",
+                      {param(import->path), param(import->target), param(import->file.size), param(import->file.device),
+                       param(import->file.inode), param(import->file.modified)});
+    const int64 id = found > 0 ? result_int64(0, 1) : 0;
+    end_statement(&scope);
+    return id;
+}
+
+int64 find_import_of_content(const Ledger *ledger, int64 id) {
+    const StatementScope scope = begin_statement(ledger);
+    /* Older imports only: of two copies that are loaded at the same time, one goes on. */
+    const uint64 found =
+        run_statement(ledger,
+                      "SELECT older.id FROM ledger.uploaded_files this"
+                      " JOIN ledger.uploaded_files older ON older.target = this.target AND older.id < this.id"
+                      " AND older.file_size = this.file_size AND older.status NOT IN ('Failed', 'Cancelled')"
+                      " WHERE this.id = $1"
+                      " AND EXISTS (SELECT FROM ledger.process_chunks c WHERE c.uploaded_file_id = this.id)"
+                      " AND NOT EXISTS (SELECT FROM ledger.process_chunks c WHERE c.uploaded_file_id = this.id"
+                      "  AND NOT EXISTS (SELECT FROM ledger.process_chunks o WHERE o.uploaded_file_id = older.id"
+                      "   AND o.chunk_number = c.chunk_number AND o.checksum = c.checksum))"
+                      " ORDER BY older.id LIMIT 1",
+                      {param(id)});
+    const int64 older = found > 0 ? result_int64(0, 1) : 0;
+    end_statement(&scope);
+    return older;
+}
+
+bool read_import(const Ledger *ledger, int64 id, Import *import) {
+    const MemoryContext context = CurrentMemoryContext;
+    char **settings = nullptr;
+    int setting_count = 0;
+
+    StatementScope scope = begin_statement(ledger);
+    if (run_statement(ledger,
+                      "SELECT file_path, target, plan ->> 'encoding', plan ->> 'line_end', file_size,"
+                      " (plan ->> 'device')::bigint, (plan ->> 'inode')::bigint, (plan ->> 'modified')::bigint,"
+                      " (plan ->> 'data_start')::bigint, (plan ->> 'data_line')::bigint,"
+                      " (options ->> 'chunk_size')::bigint, (options ->> 'min_chunks')::bigint,"
+                      " (options ->> 'max_workers')::bigint, (options ->> 'max_retries')::bigint,"
+                      " (options ->> 'force')::boolean::integer::bigint, (plan ->> 'target_oid')::bigint"
+                      " FROM ledger.uploaded_files WHERE id = $1",
+                      {param(id)}) == 0) {
+        end_statement(&scope);
+        return false;
+    }
+    import->id = id;
+    import->path = result_text(0, 1, context);
+    import->target = result_text(0, 2, context);
+    import->encoding = pg_char_to_encoding(result_text(0, 3, context));
+    import->line_end = line_end_of(result_text(0, 4, context));
+    import->file.size = result_int64(0, 5);
+    import->file.device = result_int64(0, 6);
+    import->file.inode = result_int64(0, 7);
+    import->file.modified = result_int64(0, 8);
+    import->data_start = result_int64(0, 9);
+    import->data_line = result_int64(0, 10);
+    import->options.chunk_size = static_cast<int>(result_int64(0, 11));
+    import->options.min_chunks = static_cast<int>(result_int64(0, 12));
+    import->options.max_workers = static_cast<int>(result_int64(0, 13));
+    import->options.max_retries = static_cast<int>(result_int64(0, 14));
+    import->options.force = result_int64(0, 15) != 0;
+    import->target_oid = static_cast<Oid>(result_int64(0, 16));
+
+    const uint64 columns = run_statement(ledger,
+                                         "SELECT value FROM ledger.uploaded_files,"
+                                         " jsonb_array_elements_text(plan -> 'columns') WITH ORDINALITY"
+                                         " WHERE id = $1 ORDER BY ordinality",
+                                         {param(id)});
+    import->column_count = static_cast<int>(columns);
+    import->columns = static_cast<const char **>(MemoryContextAlloc(context, sizeof(char *) * Max(columns, 1)));
+    for (uint64 i = 0; i < columns; i++) {
+        import->columns[i] = result_text(i, 1, context);
+    }
+
+    setting_count = static_cast<int>(run_statement(ledger,
+                                                   "SELECT key, value FROM ledger.uploaded_files,"
+                                                   " jsonb_each_text(plan -> 'settings') WHERE id = $1",
+                                                   {param(id)}));
+    settings = static_cast<char **>(MemoryContextAlloc(context, sizeof(char *) * 2 * Max(setting_count, 1)));
+    for (int i = 0; i < setting_count; i++) {
+        settings[2 * i] = result_text(i, 1, context);
+        settings[2 * i + 1] = result_text(i, 2, context);
+    }
+    end_statement(&scope);
+
+    /* Outside of the statement, whose own settings would be undone at its end. */
+    for (int i = 0; i < setting_count; i++) {
+        adopt_setting(settings[2 * i], settings[2 * i + 1]);
+    }
+    return true;
+}
+
+Datum read_visible_import(const Ledger *ledger, int64 id, bool *processing) {
+    const MemoryContext context = CurrentMemoryContext;
+    const Oid user = GetUserId();
+    Datum row = 0;
+
+    /* What has been committed by now, also in a transaction with an older snapshot. */
+    PushActiveSnapshot(GetLatestSnapshot());
+    const StatementScope scope = begin_statement(ledger);
+    /* As the user, so that the policies of the table decide: the text is fixed, and search_path safe. */
+    SetUserIdAndSecContext(user, scope.security_context);
+    const bool found = query_statement(ledger,
+                                       "SELECT f, f.status = 'Processing' FROM ledger.uploaded_files f WHERE id = $1",
+                                       {param(id)}) > 0;
+    if (found) {
+        bool null;
+        *processing = DatumGetBool(result(0, 2, &null));
+        const Datum value = result(0, 1, &null);
+        const MemoryContext spi_context = MemoryContextSwitchTo(context);
+        row = datumCopy(value, false, -1);
+        MemoryContextSwitchTo(spi_context);
+    }
+    end_statement(&scope);
+    PopActiveSnapshot();
+
+    if (!found) {
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("import " INT64_FORMAT " does not exist", id)));
+    }
+    return row;
+}
+
+int64 loaded_records(const Ledger *ledger, int64 id) {
+    const StatementScope scope = begin_statement(ledger);
+    run_statement(ledger,
+                  "SELECT coalesce(sum(success_count), 0)::bigint FROM ledger.process_chunks"
+                  " WHERE uploaded_file_id = $1",
+                  {param(id)});
+    const int64 loaded = result_int64(0, 1);
+    end_statement(&scope);
+    return loaded;
+}
+
+void mark_started(const Ledger *ledger, int64 id) {
+    const StatementScope scope = begin_statement(ledger);
+    run_statement(ledger, "UPDATE ledger.uploaded_files SET start_time = clock_timestamp() WHERE id = $1", {param(id)});
+    end_statement(&scope);
+}
+
+void mark_planned(const Ledger *ledger, int64 id, int64 rows) {
+    const StatementScope scope = begin_statement(ledger);
+    run_statement(ledger,
+                  "UPDATE ledger.uploaded_files SET row_count = $2,"
+                  " unprocessed_count = $2 - success_count - error_count - skipped_count WHERE id = $1",
+                  {param(id), param(rows)});
+    end_statement(&scope);
+}
+
+/* One statement writes all counts, from the chunks that have been committed: so they add up at every commit. */
+void refresh_totals(const Ledger *ledger, int64 id) {
+    const StatementScope scope = begin_statement(ledger);
+    run_statement(ledger,
+                  "UPDATE ledger.uploaded_files f SET success_count = c.loaded, error_count = c.rejected,"
+                  " skipped_count = c.skipped, unprocessed_count = f.row_count - c.loaded - c.rejected - c.skipped,"
+                  " end_time = clock_timestamp(), processing_duration = clock_timestamp() - f.start_time"
+                  " FROM (SELECT coalesce(sum(success_count), 0)::bigint AS loaded,"
+                  "  coalesce(sum(error_count), 0)::bigint AS rejected,"
+                  "  coalesce(sum(skipped_count), 0)::bigint AS skipped"
+                  "  FROM ledger.process_chunks WHERE uploaded_file_id = $1) c"
+                  " WHERE f.id = $1",
+                  {param(id)});
+    end_statement(&scope);
+}
+
+void end_import(const Ledger *ledger, int64 id, const char *status, const char *sqlstate, const char *error) {
+    refresh_totals(ledger, id);
+
+    const StatementScope scope = begin_statement(ledger);
+    /* Without an error of its own, a Failed import shows that of its first Failed chunk. */
+    run_statement(ledger,
+                  "UPDATE ledger.uploaded_files f SET"
+                  " status = coalesce($2, CASE WHEN c.chunk_number IS NOT NULL OR f.unprocessed_count > 0 THEN 'Failed'"
+                  "  WHEN f.error_count > 0 THEN 'Completed with errors' ELSE 'Completed' END),"
+                  " sqlstate = coalesce($3, c.sqlstate), error = coalesce($4, c.errors)"
+                  " FROM (VALUES (1)) one LEFT JOIN LATERAL (SELECT chunk_number, sqlstate, errors"
+                  "  FROM ledger.process_chunks WHERE uploaded_file_id = $1 AND status = 'Failed'"
+                  "  ORDER BY chunk_number LIMIT 1) c ON true"
+                  " WHERE f.id = $1",
+                  {param(id), param(status), param(sqlstate), param(error)});
+    end_statement(&scope);
+}
+
+} // namespace movielens_ingest::pg

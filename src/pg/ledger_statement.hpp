@@ -1,0 +1,60 @@
+/*
+ * ledger_statement.hpp - how the files ledger*.cpp run their statements. Not for others.
+ */
+#pragma once
+
+#include "pg/ledger.hpp"
+#include "pg/pg.hpp"
+
+namespace movielens_ingest::pg {
+
+/*
+ * From begin_statement() to end_statement() the user is the ledger's owner, search_path is safe, no lock_timeout of the
+ * caller's holds, and SPI is connected. An error in between is put right by the abort of the (sub)transaction.
+ */
+struct StatementScope {
+    Oid user;
+    int security_context;
+    int guc_level;
+};
+
+StatementScope begin_statement(const Ledger *ledger);
+void end_statement(const StatementScope *scope);
+
+/* A parameter of a statement. */
+struct Parameter {
+    Oid type;
+    Datum value;
+    bool null;
+};
+
+inline Parameter param(int64 value) { return {INT8OID, Int64GetDatum(value), false}; }
+inline Parameter param(int value) { return {INT4OID, Int32GetDatum(value), false}; }
+inline Parameter param(bool value) { return {BOOLOID, BoolGetDatum(value), false}; }
+inline Parameter param(Oid value) { return {OIDOID, ObjectIdGetDatum(value), false}; }
+/* A null pointer is NULL. */
+Parameter param(const char *value);
+/* An array of element_type. */
+Parameter param(ArrayType *value, Oid array_type);
+
+/*
+ * Runs one statement; "ledger." in its text stands for the schema of the ledger. Returns the number of rows; their
+ * values are in SPI_tuptable until end_statement(). read_only: it sees what the active snapshot sees.
+ */
+uint64 run_statement(const Ledger *ledger, const char *text, const Parameter *parameters, int count, bool read_only);
+
+template <int N> uint64 run_statement(const Ledger *ledger, const char *text, const Parameter (&parameters)[N]) {
+    return run_statement(ledger, text, parameters, N, false);
+}
+
+template <int N> uint64 query_statement(const Ledger *ledger, const char *text, const Parameter (&parameters)[N]) {
+    return run_statement(ledger, text, parameters, N, true);
+}
+
+/* The value of a column, from 1, of a row of SPI_tuptable. */
+Datum result(uint64 row, int column, bool *null);
+int64 result_int64(uint64 row, int column);
+/* Copied into the given context; null for NULL. */
+char *result_text(uint64 row, int column, MemoryContext context);
+
+} // namespace movielens_ingest::pg

@@ -1,0 +1,94 @@
+/*
+ * ml_wait.cpp - the SQL function ml_wait(): sleeps on the lock that the leader of the import holds.
+ */
+#include "pg/boundary.hpp"
+#include "pg/import_lock.hpp"
+#include "pg/launch.hpp"
+#include "pg/ledger.hpp"
+#include "pg/ledger_statement.hpp"
+#include "pg/pg.hpp"
+#include "pg/subtransaction.hpp"
+
+using namespace movielens_ingest::pg;
+
+namespace {
+
+struct LockWait {
+    Oid files;
+    int64 import_id;
+    int64 timeout; /* milliseconds; 0: none */
+};
+
+/* Sleeps until the leader has ended. With a timeout it raises 55P03 when it is over; the caller's lock_timeout is not ours. */
+void wait_for_leader(void *argument) {
+    const auto *wait = static_cast<LockWait *>(argument);
+    char timeout[32];
+
+    snprintf(timeout, sizeof(timeout), INT64_FORMAT, wait->timeout);
+    const int guc_level = NewGUCNestLevel();
+    (void)set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+    wait_for_import_lock(wait->files, wait->import_id);
+    AtEOXact_GUC(true, guc_level);
+}
+
+/* False: it took longer. */
+bool wait_with_timeout(LockWait *wait) {
+    ErrorData *error = try_in_subtransaction(wait_for_leader, wait);
+
+    if (error == nullptr) {
+        return true;
+    }
+    if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE) {
+        ReThrowError(error);
+    }
+    FreeErrorData(error);
+    return false;
+}
+
+int64 milliseconds_of(const Interval *interval) {
+    const double milliseconds =
+        (static_cast<double>(interval->month) * DAYS_PER_MONTH + interval->day) * (SECS_PER_DAY * 1000.0) +
+        static_cast<double>(interval->time) / 1000.0;
+
+    if (milliseconds < 0) {
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("timeout must not be negative")));
+    }
+    /* lock_timeout is an integer: 24 days. */
+    return milliseconds > INT_MAX ? INT_MAX : static_cast<int64>(milliseconds);
+}
+
+} // namespace
+
+MOVIELENS_INGEST_FUNCTION(ml_wait) {
+    if (PG_ARGISNULL(0)) {
+        ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("id of the import must not be null")));
+    }
+    const int64 id = PG_GETARG_INT64(0);
+    const bool limited = !PG_ARGISNULL(1);
+    const Ledger ledger = open_ledger(get_func_namespace(fcinfo->flinfo->fn_oid));
+    LockWait wait = {ledger.files, id, limited ? milliseconds_of(PG_GETARG_INTERVAL_P(1)) : 0};
+    bool processing;
+
+    if (made_by_this_transaction(id)) {
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("import " INT64_FORMAT " does not begin before this transaction commits", id),
+                        errhint("Commit, then wait for it.")));
+    }
+    Datum row = read_visible_import(&ledger, id, &processing);
+    if (processing && RecoveryInProgress()) {
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("cannot wait for import " INT64_FORMAT " during recovery", id)));
+    }
+    if (processing && !(limited && wait.timeout == 0)) {
+        const bool ended = limited ? wait_with_timeout(&wait) : (wait_for_leader(&wait), true);
+
+        row = read_visible_import(&ledger, id, &processing);
+        if (ended && processing) {
+            ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                            errmsg("import " INT64_FORMAT " was interrupted", id),
+                            errdetail("Its processes are gone. What its chunks in process_chunks that are Completed hold is "
+                                      "loaded, the rest is not.")));
+        }
+    }
+    PG_RETURN_DATUM(row);
+}

@@ -1,0 +1,63 @@
+#include "pg/planner.hpp"
+
+#include "pg/boundary.hpp"
+#include "pg/pg.hpp"
+#include "pg/progress.hpp"
+#include "pg/source_file.hpp"
+
+namespace movielens_ingest::pg {
+
+namespace {
+
+constexpr size_t kBufferSize = 1024 * 1024;
+constexpr uint64 kStepSize = 64 * 1024 * 1024; /* bytes read in a transaction: a few tens of milliseconds */
+constexpr int kStepChunks = 10000;
+
+} // namespace
+
+core::ChunkPlanner *make_planner(const Import *import) {
+    core::Dialect dialect;
+
+    dialect.line_end = import->line_end;
+    return construct<core::ChunkPlanner>(CurrentMemoryContext, dialect, static_cast<uint64_t>(import->data_start),
+                                         static_cast<uint64_t>(import->data_line),
+                                         static_cast<uint64_t>(import->options.chunk_size),
+                                         static_cast<uint64_t>(import->options.min_chunks));
+}
+
+int64 plan_step(const Loader *loader, core::ChunkPlanner *planner, int64 planned_chunks) {
+    const Import *import = &loader->import;
+    uint64 bytes = 0;
+    int count = 0;
+
+    report_activity("movielens_ingest: planning import " INT64_FORMAT " of file \"%s\"", import->id, import->path);
+    begin_transaction(&loader->identity);
+    auto *buffer = static_cast<char *>(palloc(kBufferSize));
+    auto *chunks = static_cast<core::Chunk *>(palloc(sizeof(core::Chunk) * kStepChunks));
+    const int fd = open_planned_file(import);
+
+    while (count < kStepChunks) {
+        if (planner->take(&chunks[count])) {
+            count++;
+            continue;
+        }
+        if (planner->done() || bytes >= kStepSize) {
+            break;
+        }
+        const size_t size = read_source_file(fd, import->path, buffer, kBufferSize, planner->position());
+        bytes += size;
+        if (!(size > 0 ? planner->feed(buffer, size) : planner->end_of_file())) {
+            ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+        }
+    }
+    close_source_file(fd);
+
+    add_chunks(&loader->ledger, import->id, chunks, count);
+    if (planner->done()) {
+        mark_planned(&loader->ledger, import->id, static_cast<int64>(planner->rows()));
+    }
+    commit_transaction();
+    return planned_chunks + count;
+}
+
+} // namespace movielens_ingest::pg

@@ -1,0 +1,23 @@
+/*
+ * progress.hpp - what the rest of the server sees of a process of an import: its row in pg_stat_activity, and while it
+ * loads a chunk its row in pg_stat_progress_copy.
+ */
+#pragma once
+
+#include "pg/ledger.hpp"
+#include "pg/pg.hpp"
+
+namespace movielens_ingest::pg {
+
+/* Shown as the query of the process. */
+void report_activity(const char *format, ...) pg_attribute_printf(1, 2);
+void report_idle();
+
+/*
+ * Shows the chunk in pg_stat_progress_copy: bytes and tuples of this chunk alone. To be called again whenever a
+ * subtransaction was rolled back, for that ends the report (AbortSubTransaction).
+ */
+void report_chunk(Oid target, uint64 total_bytes, uint64 read_bytes, const ChunkCounts *counts);
+void report_chunk_ended();
+
+} // namespace movielens_ingest::pg

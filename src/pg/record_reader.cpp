@@ -1,0 +1,143 @@
+#include "pg/record_reader.hpp"
+
+#include "pg/boundary.hpp"
+#include "pg/pg.hpp"
+#include "pg/source_file.hpp"
+
+namespace movielens_ingest::pg {
+
+namespace {
+
+constexpr size_t kPieceSize = 16 * 1024 * 1024;
+constexpr size_t kLongestRecord = 1024 * 1024 * 1024; /* a field cannot be longer in PostgreSQL */
+
+} // namespace
+
+struct RecordReader {
+    const Import *import;
+    const core::Chunk *chunk;
+    core::Dialect dialect;
+    core::Checksum *checksum;
+    int fd;
+    uint64 position; /* in the file, of the next piece */
+    uint64 row;      /* of its first record */
+    uint64 line;     /* of its first record */
+    char *buffer;
+    size_t buffer_size;
+    RecordPlace *records;
+    int count;
+    int capacity;
+};
+
+namespace {
+
+void raise_file_changed(const RecordReader *reader) {
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                    errmsg("file \"%s\" has changed since its import began", reader->import->path),
+                    errdetail("Bytes " UINT64_FORMAT " to " UINT64_FORMAT " are not those that were planned.",
+                              static_cast<uint64>(reader->chunk->start_byte), static_cast<uint64>(reader->chunk->end_byte))));
+}
+
+void add_record(RecordReader *reader, size_t offset, const core::Record *record) {
+    if (reader->count == reader->capacity) {
+        reader->capacity *= 2;
+        reader->records = static_cast<RecordPlace *>(
+            repalloc_huge(reader->records, sizeof(RecordPlace) * static_cast<Size>(reader->capacity)));
+    }
+    reader->records[reader->count++] = {offset, static_cast<size_t>(record->content), reader->line, record->fault};
+    reader->line += record->lines;
+}
+
+/* Finds the records in the first size bytes of the buffer, and returns how many bytes they take. */
+size_t scan_records(RecordReader *reader, size_t size, bool ends_chunk) {
+    core::RecordScanner scanner(reader->dialect);
+    core::Record record;
+    size_t start = 0;
+    size_t pos = 0;
+
+    reader->count = 0;
+    for (;;) {
+        /*
+         * At the end of the chunk, a quote that is still open is one that never closes: the planner, who saw the whole
+         * file, cut the chunk at the end of a record.
+         */
+        if (!scanner.next(reader->buffer, size, &pos, &record) && !(ends_chunk && scanner.finish(&record))) {
+            return start;
+        }
+        add_record(reader, start, &record);
+        start += record.size;
+        pos = start;
+    }
+}
+
+} // namespace
+
+RecordReader *open_record_reader(const Import *import, const core::Chunk *chunk) {
+    auto *reader = static_cast<RecordReader *>(palloc0(sizeof(RecordReader)));
+
+    reader->import = import;
+    reader->chunk = chunk;
+    reader->dialect.line_end = import->line_end;
+    reader->checksum = construct<core::Checksum>(CurrentMemoryContext);
+    reader->position = chunk->start_byte;
+    reader->row = chunk->start_row;
+    reader->line = chunk->start_line;
+    reader->buffer_size = Min(kPieceSize, static_cast<size_t>(chunk->end_byte - chunk->start_byte));
+    reader->buffer = static_cast<char *>(palloc(reader->buffer_size));
+    reader->capacity = 1024;
+    reader->records = static_cast<RecordPlace *>(palloc(sizeof(RecordPlace) * static_cast<Size>(reader->capacity)));
+    reader->fd = open_planned_file(import);
+    return reader;
+}
+
+bool read_piece(RecordReader *reader, Piece *piece) {
+    const uint64 end = reader->chunk->end_byte;
+    const uint64 first_line = reader->line;
+    size_t taken;
+
+    if (reader->position >= end) {
+        return false;
+    }
+    for (;;) {
+        const size_t wanted = static_cast<size_t>(Min(static_cast<uint64>(reader->buffer_size), end - reader->position));
+        if (read_source_file(reader->fd, reader->import->path, reader->buffer, wanted, reader->position) != wanted) {
+            raise_file_changed(reader);
+        }
+        reader->line = first_line;
+        taken = scan_records(reader, wanted, reader->position + wanted == end);
+        if (taken > 0) {
+            break;
+        }
+        /* A record that is longer than the buffer. */
+        if (reader->buffer_size >= kLongestRecord) {
+            ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+                            errmsg("record at line " UINT64_FORMAT " of file \"%s\" is too long", first_line,
+                                   reader->import->path),
+                            errdetail("The limit is %zu bytes.", kLongestRecord)));
+        }
+        reader->buffer_size = Min(reader->buffer_size * 2, kLongestRecord);
+        pfree(reader->buffer);
+        reader->buffer = static_cast<char *>(MemoryContextAllocHuge(CurrentMemoryContext, reader->buffer_size));
+    }
+    reader->checksum->update(reader->buffer, taken);
+
+    piece->bytes = reader->buffer;
+    piece->start_byte = reader->position;
+    piece->first_row = reader->row;
+    piece->records = reader->records;
+    piece->count = reader->count;
+    reader->position += taken;
+    reader->row += static_cast<uint64>(reader->count);
+    return true;
+}
+
+uint64 bytes_read(const RecordReader *reader) { return reader->position - reader->chunk->start_byte; }
+
+void close_record_reader(RecordReader *reader) {
+    close_source_file(reader->fd);
+    if (reader->checksum->value() != reader->chunk->checksum || reader->row != reader->chunk->end_row + 1) {
+        raise_file_changed(reader);
+    }
+}
+
+} // namespace movielens_ingest::pg

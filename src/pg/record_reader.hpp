@@ -1,0 +1,45 @@
+/*
+ * record_reader.hpp - reads the records of one chunk, a piece of whole records at a time.
+ */
+#pragma once
+
+#include "core/checksum.hpp"
+#include "core/chunk_planner.hpp"
+#include "core/record_scanner.hpp"
+#include "pg/ledger.hpp"
+#include "pg/pg.hpp"
+
+namespace movielens_ingest::pg {
+
+/* Where a record stands. */
+struct RecordPlace {
+    size_t offset;      /* in the piece's bytes */
+    size_t size;        /* without its line end */
+    uint64 line_number; /* in the file, where it starts */
+    core::RecordFault fault;
+};
+
+/* Consecutive records, valid until the next piece is read. */
+struct Piece {
+    const char *bytes;
+    uint64 start_byte; /* in the file */
+    uint64 first_row;  /* number of its first record among the data records of the file */
+    const RecordPlace *records;
+    int count;
+};
+
+struct RecordReader;
+
+/* Opens the file, in the current transaction; memory comes from the current context. Raises 55000 if it has changed. */
+RecordReader *open_record_reader(const Import *import, const core::Chunk *chunk);
+
+/* The next piece: a chunk of up to 16 MB is one, a larger one several. False at the end of the chunk. */
+bool read_piece(RecordReader *reader, Piece *piece);
+
+/* Bytes of the chunk that have been read. */
+uint64 bytes_read(const RecordReader *reader);
+
+/* Closes the file. Raises 55000 if the chunk did not have the bytes and the records that were planned. */
+void close_record_reader(RecordReader *reader);
+
+} // namespace movielens_ingest::pg

@@ -1,0 +1,19 @@
+/*
+ * record_text.hpp - the bytes of a record as text in the encoding of the database (CopyConvertBuf does it for COPY).
+ */
+#pragma once
+
+#include "pg/pg.hpp"
+
+namespace movielens_ingest::pg {
+
+/* Raises 0A000 for an encoding of files that cannot be read, and 42883 for one that cannot be converted. */
+void check_file_encoding(int encoding);
+
+/* True when the bytes are valid as they stand: then no conversion is needed. */
+bool is_valid_text(const char *bytes, size_t size, int encoding);
+
+/* The record in the encoding of the database, in the current memory context or the given bytes. Raises 22021 and others. */
+const char *convert_text(const char *bytes, size_t *size, int encoding);
+
+} // namespace movielens_ingest::pg

@@ -1,0 +1,27 @@
+/*
+ * relation_writer.hpp - inserts tuples with every rule of the table: triggers, generated columns, constraints, indexes,
+ * foreign keys. CopyFrom does it for COPY and sets the order of the steps.
+ */
+#pragma once
+
+#include "pg/pg.hpp"
+
+namespace movielens_ingest::pg {
+
+/* Tuples to insert as one statement does: [from, to) of the array. Null ones are passed over. */
+struct TupleRange {
+    Relation target; /* open, with RowExclusiveLock */
+    const HeapTuple *tuples;
+    int from;
+    int to;
+    uint64 inserted; /* out */
+    uint64 skipped;  /* out: a BEFORE trigger returned null */
+};
+
+/*
+ * Inserts them, fires the statement's triggers, and checks the constraints that are immediate. Raises the error of the first
+ * tuple that cannot be inserted; it is made to be called in a subtransaction, which then undoes the others. range: a TupleRange.
+ */
+void insert_range(void *range);
+
+} // namespace movielens_ingest::pg

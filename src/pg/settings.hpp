@@ -1,0 +1,28 @@
+/*
+ * settings.hpp - the settings movielens_ingest.*: the defaults of the options of ml_import(), and how retries pause.
+ */
+#pragma once
+
+namespace movielens_ingest::pg {
+
+/* What an import is called with, as the ledger keeps it in uploaded_files.options. */
+struct ImportOptions {
+    int chunk_size;  /* records, 1 or more */
+    int min_chunks;  /* 1 to 10000 */
+    int max_workers; /* processes that load, the leader counted, up to 1024; 0: one for each processor */
+    int max_retries; /* after the first try, 0 to 100 */
+    bool force;      /* load a file again that was loaded before */
+};
+
+void define_settings();
+
+/* The options that the settings give to a call that names none. */
+ImportOptions default_options();
+
+/* Raises 22023 for an option out of its range. */
+void check_options(const ImportOptions *options);
+
+/* The pause before the next try of a chunk after so many failed ones (1 or more): doubled each time. Milliseconds. */
+long retry_pause(int attempts);
+
+} // namespace movielens_ingest::pg

@@ -1,0 +1,37 @@
+#include "pg/subtransaction.hpp"
+
+namespace movielens_ingest::pg {
+
+/* As PL/pgSQL does it for a block with EXCEPTION (exec_stmt_block). */
+ErrorData *try_in_subtransaction(void (*work)(void *), void *argument) {
+    const MemoryContext context = CurrentMemoryContext;
+    const ResourceOwner owner = CurrentResourceOwner;
+    /* What a failed attempt leaves behind goes with it: there may be very many. */
+    const MemoryContext work_context =
+        AllocSetContextCreate(context, "movielens_ingest subtransaction", ALLOCSET_DEFAULT_SIZES);
+    ErrorData *volatile error = nullptr;
+
+    BeginInternalSubTransaction(nullptr);
+    MemoryContextSwitchTo(work_context);
+    PG_TRY();
+    {
+        work(argument);
+        ReleaseCurrentSubTransaction();
+    }
+    PG_CATCH();
+    {
+        MemoryContextSwitchTo(context);
+        error = CopyErrorData();
+        FlushErrorState();
+        RollbackAndReleaseCurrentSubTransaction();
+    }
+    PG_END_TRY();
+    MemoryContextSwitchTo(context);
+    MemoryContextDelete(work_context);
+    CurrentResourceOwner = owner;
+    return error;
+}
+
+const char *sqlstate_of(const ErrorData *error) { return unpack_sql_state(error->sqlerrcode); }
+
+} // namespace movielens_ingest::pg

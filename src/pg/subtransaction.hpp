@@ -1,0 +1,20 @@
+/*
+ * subtransaction.hpp - runs work whose error does not end the transaction.
+ */
+#pragma once
+
+#include "pg/pg.hpp"
+
+namespace movielens_ingest::pg {
+
+/*
+ * Runs work(argument) in a subtransaction. Null: it committed. Else the error that it raised, copied into the current memory
+ * context, and the subtransaction is rolled back. work runs in a memory context of its own, which is deleted afterwards, and
+ * must hold no local with a destructor.
+ */
+ErrorData *try_in_subtransaction(void (*work)(void *), void *argument);
+
+/* The SQLSTATE of an error as text of five characters, in static memory until the next call. */
+const char *sqlstate_of(const ErrorData *error);
+
+} // namespace movielens_ingest::pg

@@ -1,0 +1,162 @@
+#include "pg/target.hpp"
+
+#include "pg/pg.hpp"
+
+namespace movielens_ingest::pg {
+
+namespace {
+
+/*
+ * Calls one of the extension's own SQL functions, found by schema and name: nothing of the caller's search_path is in it.
+ * A null pointer among the arguments is NULL. NULL comes back as 0.
+ */
+Datum call_internal(Oid schema, const char *name, const NullableDatum *arguments, const Oid *types, int count) {
+    List *names = list_make2(makeString(get_namespace_name(schema)), makeString(pstrdup(name)));
+    const Oid function = LookupFuncName(names, count, types, false);
+    FmgrInfo flinfo;
+    LOCAL_FCINFO(call, 3);
+
+    Assert(count <= 3);
+    fmgr_info(function, &flinfo);
+    InitFunctionCallInfoData(*call, &flinfo, static_cast<short>(count), DEFAULT_COLLATION_OID, nullptr, nullptr);
+    for (int i = 0; i < count; i++) {
+        call->args[i] = arguments[i];
+    }
+    const Datum value = FunctionCallInvoke(call);
+    return call->isnull ? Datum(0) : value;
+}
+
+Oid find_on_path(const char *table_name) { return RelnameGetRelid(table_name); }
+
+Oid create_data_table(Oid schema, const char *table_name, const char *in_schema, Oid movies) {
+    const Oid types[] = {TEXTOID, TEXTOID, REGCLASSOID};
+    const NullableDatum arguments[] = {{CStringGetTextDatum(table_name), false},
+                                       {CStringGetTextDatum(in_schema), false},
+                                       {ObjectIdGetDatum(movies), !OidIsValid(movies)}};
+    const Datum created = call_internal(schema, "_create_data_table", arguments, types, 3);
+
+    ereport(NOTICE, (errmsg("table \"%s\" does not exist, creating it in schema \"%s\"", table_name, in_schema)));
+    CommandCounterIncrement();
+    return DatumGetObjectId(created);
+}
+
+/* What an import cannot load into; COPY's words where COPY refuses it too (CopyFrom, BeginCopyTo). */
+void require_ordinary_table(Relation target) {
+    const char *name = RelationGetRelationName(target);
+
+    switch (target->rd_rel->relkind) {
+    case RELKIND_RELATION:
+        break;
+    case RELKIND_VIEW:
+        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("cannot import into view \"%s\"", name)));
+        break;
+    case RELKIND_MATVIEW:
+        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("cannot import into materialized view \"%s\"", name)));
+        break;
+    case RELKIND_SEQUENCE:
+        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("cannot import into sequence \"%s\"", name)));
+        break;
+    case RELKIND_PARTITIONED_TABLE:
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot import into partitioned table \"%s\"", name),
+                        errhint("Import into its partitions.")));
+        break;
+    case RELKIND_FOREIGN_TABLE:
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot import into foreign table \"%s\"", name)));
+        break;
+    default:
+        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("cannot import into non-table relation \"%s\"", name)));
+    }
+
+    if (IsSystemRelation(target)) {
+        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                        errmsg("permission denied: \"%s\" is a system catalog", name)));
+    }
+    if (target->rd_rel->relpersistence == RELPERSISTENCE_TEMP) {
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot import into temporary table \"%s\"", name),
+                        errdetail("Other processes load it, and they cannot see a temporary table.")));
+    }
+    if (target->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT) {
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot import into unlogged table \"%s\"", name),
+                        errdetail("A crash would empty the table but not the record of what has been loaded.")));
+    }
+    if (check_enable_rls(RelationGetRelid(target), InvalidOid, false) == RLS_ENABLED) {
+        /* COPY FROM refuses it too (DoCopy). */
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("cannot import into table \"%s\" with row-level security", name)));
+    }
+}
+
+/* INSERT on the table, or on each of the columns (ExecCheckRTEPerms). */
+void require_insert(Relation target, const char *const *columns, int column_count) {
+    const Oid relid = RelationGetRelid(target);
+    const Oid user = GetUserId();
+    bool allowed = pg_class_aclcheck(relid, user, ACL_INSERT) == ACLCHECK_OK;
+
+    if (!allowed && columns == nullptr) {
+        allowed = pg_attribute_aclcheck_all(relid, user, ACL_INSERT, ACLMASK_ANY) == ACLCHECK_OK;
+    } else if (!allowed) {
+        allowed = column_count > 0;
+        for (int i = 0; i < column_count && allowed; i++) {
+            const AttrNumber attnum = get_attnum(relid, columns[i]);
+            allowed = attnum != InvalidAttrNumber && pg_attribute_aclcheck(relid, attnum, user, ACL_INSERT) == ACLCHECK_OK;
+        }
+    }
+    if (!allowed) {
+        aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, RelationGetRelationName(target));
+    }
+}
+
+} // namespace
+
+Oid find_target(Oid schema, const char *path) {
+    const char *file_name = strrchr(path, '/') + 1;
+    const Oid types[] = {TEXTOID};
+    const NullableDatum arguments[] = {{CStringGetTextDatum(file_name), false}};
+    const Datum known = call_internal(schema, "_data_table_of_file", arguments, types, 1);
+
+    if (known == Datum(0)) {
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("no table is known for file \"%s\"", file_name),
+                        errdetail("Only the files of MovieLens are known by their names."),
+                        errhint("Name the table with the parameter \"target\".")));
+    }
+
+    const char *table_name = TextDatumGetCString(known);
+    const Oid found = find_on_path(table_name);
+    if (OidIsValid(found)) {
+        return found;
+    }
+
+    List *path_schemas = fetch_search_path(false);
+    if (path_schemas == NIL) {
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_SCHEMA), errmsg("no schema has been selected to create in")));
+    }
+    const char *in_schema = get_namespace_name(linitial_oid(path_schemas));
+    Oid movies = find_on_path("movies");
+    /* movies itself and genome_tags reference nothing. */
+    const bool references = strcmp(table_name, "movies") != 0 && strcmp(table_name, "genome_tags") != 0;
+    if (references && !OidIsValid(movies)) {
+        movies = create_data_table(schema, "movies", in_schema, InvalidOid);
+    }
+    return create_data_table(schema, table_name, in_schema, movies);
+}
+
+Relation open_target(Oid target, const char *const *columns, int column_count) {
+    Relation relation = try_relation_open(target, RowExclusiveLock);
+
+    if (relation == nullptr) {
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation with OID %u does not exist", target)));
+    }
+    require_ordinary_table(relation);
+    require_insert(relation, columns, column_count);
+    return relation;
+}
+
+bool may_analyze(Oid target) {
+    return pg_class_ownercheck(target, GetUserId()) || pg_database_ownercheck(MyDatabaseId, GetUserId());
+}
+
+const char *qualified_name(Relation target) {
+    return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(target)), RelationGetRelationName(target));
+}
+
+} // namespace movielens_ingest::pg

@@ -1,0 +1,28 @@
+/*
+ * target.hpp - the table that is loaded into: which one it is, and whether this role may load into it.
+ */
+#pragma once
+
+#include "pg/pg.hpp"
+
+namespace movielens_ingest::pg {
+
+/*
+ * The table for a file that came without a target: by the file's name, on the search path. A table of MovieLens that is
+ * missing is made, with a NOTICE. schema is that of the extension. Raises 42P01 for a name that is not known.
+ */
+Oid find_target(Oid schema, const char *path);
+
+/*
+ * Opens the target with the lock that COPY takes, and raises an error unless it is an ordinary table that the current user
+ * may load these columns into. Raises 42P01 when it is gone. columns null: some column or the table will do.
+ */
+Relation open_target(Oid target, const char *const *columns, int column_count);
+
+/* The current user may ANALYZE it, by the rule of vacuum_is_relation_owner. */
+bool may_analyze(Oid target);
+
+/* Its name, schema-qualified and quoted. */
+const char *qualified_name(Relation target);
+
+} // namespace movielens_ingest::pg

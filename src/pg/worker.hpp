@@ -1,0 +1,22 @@
+/*
+ * worker.hpp - a worker: loads chunks of one import until there are none left.
+ */
+#pragma once
+
+#include "pg/identity.hpp"
+#include "pg/pg.hpp"
+
+namespace movielens_ingest::pg {
+
+/* In bgw_extra. */
+struct WorkerArguments {
+    dsm_handle segment;
+    int slot;
+    Identity identity;
+};
+
+static_assert(std::is_trivially_copyable_v<WorkerArguments> && sizeof(WorkerArguments) <= BGW_EXTRALEN);
+
+} // namespace movielens_ingest::pg
+
+extern "C" PGDLLEXPORT void movielens_ingest_worker_main(Datum);

@@ -1,0 +1,128 @@
+#include "pg/worker_pool.hpp"
+
+#include "pg/pg.hpp"
+#include "pg/worker.hpp"
+
+namespace movielens_ingest::pg {
+
+struct WorkerPool {
+    Loader *leader;
+    dsm_handle segment;
+    BackgroundWorkerHandle **handles; /* by slot; null: no worker. Slot 0 is the leader's own */
+    int slots;
+};
+
+namespace {
+
+/* Runs in any exit of the leader, errors and SIGTERM included. */
+void terminate_workers(int, Datum argument) {
+    auto *pool = static_cast<WorkerPool *>(reinterpret_cast<void *>(DatumGetPointer(argument)));
+
+    stop_chunks(pool->leader->shared);
+    for (int slot = 1; slot < pool->slots; slot++) {
+        if (pool->handles[slot] != nullptr) {
+            TerminateBackgroundWorker(pool->handles[slot]);
+        }
+    }
+}
+
+bool start_worker(WorkerPool *pool, int slot) {
+    BackgroundWorker worker;
+    const WorkerArguments arguments = {pool->segment, slot, pool->leader->identity};
+
+    memset(&worker, 0, sizeof(worker));
+    worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+    worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+    worker.bgw_restart_time = BGW_NEVER_RESTART;
+    worker.bgw_notify_pid = MyProcPid;
+    strlcpy(worker.bgw_library_name, "movielens_ingest", sizeof(worker.bgw_library_name));
+    strlcpy(worker.bgw_function_name, "movielens_ingest_worker_main", sizeof(worker.bgw_function_name));
+    strlcpy(worker.bgw_type, "movielens_ingest worker", sizeof(worker.bgw_type));
+    snprintf(worker.bgw_name, sizeof(worker.bgw_name), "movielens_ingest worker %d for import " INT64_FORMAT, slot,
+             pool->leader->import.id);
+    memcpy(worker.bgw_extra, &arguments, sizeof(arguments));
+
+    const MemoryContext context = MemoryContextSwitchTo(TopMemoryContext);
+    const bool started = RegisterDynamicBackgroundWorker(&worker, &pool->handles[slot]);
+    MemoryContextSwitchTo(context);
+    if (!started) {
+        pool->handles[slot] = nullptr;
+    }
+    return started;
+}
+
+void return_chunk(WorkerPool *pool, int64 number) {
+    const Loader *leader = pool->leader;
+
+    begin_transaction(&leader->identity);
+    /* When the worker had committed before it was lost, the chunk is not Pending, and this does nothing. */
+    (void)fail_attempt(&leader->ledger, leader->import.id, number, unpack_sql_state(ERRCODE_ADMIN_SHUTDOWN),
+                       "the worker that was loading the chunk was terminated", leader->import.options.max_retries, false);
+    commit_transaction();
+}
+
+} // namespace
+
+WorkerPool *make_worker_pool(Loader *leader, dsm_handle segment) {
+    auto *pool = static_cast<WorkerPool *>(MemoryContextAllocZero(TopMemoryContext, sizeof(WorkerPool)));
+
+    pool->leader = leader;
+    pool->segment = segment;
+    pool->slots = leader->shared->slots;
+    pool->handles = static_cast<BackgroundWorkerHandle **>(
+        MemoryContextAllocZero(TopMemoryContext, sizeof(BackgroundWorkerHandle *) * static_cast<Size>(pool->slots)));
+    before_shmem_exit(terminate_workers, PointerGetDatum(pool));
+    return pool;
+}
+
+void start_workers(WorkerPool *pool, int64 processes) {
+    const int slots = static_cast<int>(Min(processes, static_cast<int64>(pool->slots)));
+
+    for (int slot = 1; slot < slots; slot++) {
+        if (!start_worker(pool, slot)) {
+            ereport(LOG, (errmsg("import " INT64_FORMAT " goes on with %d of %d workers", pool->leader->import.id, slot - 1,
+                                 slots - 1),
+                          errhint("You may need to increase max_worker_processes.")));
+            break;
+        }
+    }
+}
+
+int tend_workers(WorkerPool *pool) {
+    int alive = 0;
+
+    for (int slot = 1; slot < pool->slots; slot++) {
+        pid_t pid;
+
+        if (pool->handles[slot] == nullptr) {
+            continue;
+        }
+        if (GetBackgroundWorkerPid(pool->handles[slot], &pid) != BGWH_STOPPED) {
+            alive++;
+            continue;
+        }
+        pfree(pool->handles[slot]);
+        pool->handles[slot] = nullptr;
+
+        const int64 chunk = abandoned_chunk(pool->leader->shared, slot);
+        if (chunk != 0) {
+            return_chunk(pool, chunk);
+        }
+        /* One that was lost without a chunk would be lost again, and nothing would count how often. */
+        if (chunk != 0 && chunks_are_waiting(pool->leader->shared) && start_worker(pool, slot)) {
+            alive++;
+        }
+    }
+    return alive;
+}
+
+void end_workers(WorkerPool *pool) {
+    terminate_workers(0, PointerGetDatum(pool));
+    for (int slot = 1; slot < pool->slots; slot++) {
+        if (pool->handles[slot] != nullptr) {
+            (void)WaitForBackgroundWorkerShutdown(pool->handles[slot]);
+        }
+    }
+}
+
+} // namespace movielens_ingest::pg

@@ -1,0 +1,28 @@
+/*
+ * worker_pool.hpp - the workers of one leader: started, watched, replaced, ended.
+ */
+#pragma once
+
+#include "pg/chunk_loader.hpp"
+#include "pg/pg.hpp"
+
+namespace movielens_ingest::pg {
+
+struct WorkerPool;
+
+/* For the life of the process. Should the leader end in any way, its workers are told to end too. */
+WorkerPool *make_worker_pool(Loader *leader, dsm_handle segment);
+
+/* Starts workers so that so many processes load, the leader counted, or as many as there are slots, or as the server has room for. */
+void start_workers(WorkerPool *pool, int64 processes);
+
+/*
+ * Sees which workers have ended. The chunk of a lost one goes back to Pending, or is Failed when it has had its attempts; while
+ * chunks are waiting, another worker takes its place. Returns how many are alive.
+ */
+int tend_workers(WorkerPool *pool);
+
+/* Sends them SIGTERM, and waits until they have ended. */
+void end_workers(WorkerPool *pool);
+
+} // namespace movielens_ingest::pg

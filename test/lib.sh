@@ -1,0 +1,131 @@
+# shellcheck shell=bash
+# Shared by the scripts in this folder: where things are, who runs servers, the private PostgreSQL.
+
+# Everything below is written for other users to read: the servers' user is not the caller.
+umask 022
+export LC_ALL=C.UTF-8
+
+pg_major=15
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+build=$top/build
+bindir=$build/pg/usr/lib/postgresql/$pg_major/bin
+jobs=$(nproc)
+
+# A folder that the servers' user may enter, or its programs complain.
+cd "$top" || exit
+
+# Nothing of the caller's may reach the private servers, nor a surrounding make our own.
+unset "${!PG@}" TMPDIR MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES DESTDIR
+
+mkdir -p "$build"
+
+say() { printf '%s\n' "$*"; }
+
+# step TITLE LOG COMMAND...: one line on the terminal, the output into the log, its end on failure.
+step() {
+    local title=$1 log=$2 from=$SECONDS
+    shift 2
+    mkdir -p "$(dirname "$log")"
+    if "$@" >"$log" 2>&1 </dev/null; then
+        say "$title: done ($((SECONDS - from)) s)"
+    else
+        say "$title: FAILED, the end of $log:"
+        tail -n 40 "$log"
+        return 1
+    fi
+}
+
+# PostgreSQL refuses to run as root, so root lends its servers to an ordinary user. An array, not a function:
+# what is started with it in the background has the pid that $! says.
+if [ "$(id -u)" = 0 ]; then
+    server_user=nobody
+    server_group=$(id -gn $server_user)
+    as_server_user=(setpriv "--reuid=$server_user" "--regid=$server_group" --clear-groups
+        env "HOME=$build/run" "USER=$server_user" "LOGNAME=$server_user")
+else
+    server_user=$(id -un)
+    server_group=$(id -gn)
+    as_server_user=(env "HOME=$build/run")
+fi
+
+# server_folder DIR: an empty folder that the servers' user owns.
+server_folder() {
+    rm -rf "$1"
+    mkdir -p "$1"
+    chown "$server_user:$server_group" "$1"
+}
+
+# Can the servers' user read all that the tests read?
+reachable() {
+    local unread
+    unread=$("${as_server_user[@]}" find "$top" -path "$build/*" -prune -o -path "$top/.git" -prune -o ! -readable -print -quit 2>&1) &&
+        [ -z "$unread" ]
+}
+
+# Prints the path of a fresh copy of this clone, without what was built, that everybody can read.
+copy_of_clone() {
+    local copy
+    copy=$(mktemp -d -p /var/tmp)
+    tar -C "$top" --exclude=./build --exclude=./.git --exclude='*.o' --exclude='*.d' --exclude='*.so' -cf - . |
+        tar -C "$copy" --no-same-owner -xf -
+    chmod -R a+rX "$copy"
+    printf '%s\n' "$copy"
+}
+
+# A private copy of Debian's PostgreSQL. Its programs find each other by relative position, so the copied
+# pg_config reports the copy's folders, and `make install` into it changes no system file.
+private_tree() {
+    local version stamp=$build/pg/version
+    version=$(dpkg-query -W -f='${Package} ${Version}\n' postgresql-$pg_major postgresql-client-$pg_major \
+        postgresql-server-dev-$pg_major)
+    [ "$(cat "$stamp" 2>/dev/null)" != "$version" ] || return 0
+    rm -rf "$build/pg"
+    mkdir -p "$build/pg"
+    # Bitcode is for inlining by JIT, which nothing here uses, and is most of the bytes.
+    tar -C / --exclude='*/bitcode' -cf - usr/lib/postgresql/$pg_major usr/share/postgresql/$pg_major \
+        usr/include/postgresql | tar -C "$build/pg" --no-same-owner -xf -
+    local asked
+    for asked in pkglibdir sharedir includedir-server; do
+        case $("$bindir/pg_config" --$asked) in
+        "$build/pg/"*) ;;
+        *)
+            say "the copied pg_config reports a $asked outside the copy"
+            return 1
+            ;;
+        esac
+    done
+    say "$version" >"$stamp"
+}
+
+# Builds the extension and installs it into the private tree.
+install_privately() {
+    make -C "$top" -j"$jobs" ${CXX:+CXX="$CXX"} PG_CONFIG="$bindir/pg_config" install
+}
+
+# start_server DIR [SETTING...]: a server of our own in DIR; only a socket in a folder that nobody else may
+# enter leads to it. Sets PGHOST, PGPORT, PGUSER for its clients, and `server` to DIR.
+start_server() {
+    local dir=$1 setting
+    shift
+    server_folder "$dir"
+    # The name of a socket may have 107 bytes: not below build/, however deep the clone is.
+    PGHOST=$("${as_server_user[@]}" mktemp -d -p /tmp)
+    export PGHOST PGPORT=54329 PGUSER=postgres
+    "${as_server_user[@]}" "$bindir/initdb" --pgdata="$dir/data" --username=$PGUSER --auth=trust --encoding=UTF8 \
+        --no-locale --no-sync || return
+    for setting in "listen_addresses = ''" "unix_socket_directories = '$PGHOST'" "port = $PGPORT" \
+        "max_worker_processes = 8" "log_line_prefix = '%m [%p] %b %q%a '" "$@"; do
+        say "$setting"
+    done | "${as_server_user[@]}" tee -a "$dir/data/postgresql.conf" >/dev/null
+    server=$dir
+    "${as_server_user[@]}" "$bindir/pg_ctl" --pgdata="$dir/data" --log="$dir/server.log" --wait start
+}
+
+# stop_server [MODE]: stops the server that start_server started, if there is one.
+stop_server() {
+    [ -n "${server:-}" ] || return 0
+    local dir=$server
+    server=
+    "${as_server_user[@]}" "$bindir/pg_ctl" --pgdata="$dir/data" --mode="${1:-fast}" --timeout=60 --wait stop || return
+    rm -rf "$PGHOST"
+}

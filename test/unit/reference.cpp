@@ -1,0 +1,259 @@
+#include "reference.hpp"
+
+#include <gtest/gtest.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+#include <ostream>
+
+namespace movielens_ingest::core {
+
+bool operator==(const Placed &a, const Placed &b) {
+    return a.start == b.start && a.size == b.size && a.content == b.content && a.lines == b.lines && a.fault == b.fault;
+}
+
+std::ostream &operator<<(std::ostream &out, const Placed &record) {
+    return out << "{start " << record.start << ", size " << record.size << ", content " << record.content << ", lines "
+               << record.lines << ", fault " << static_cast<int>(record.fault) << "}";
+}
+
+bool operator==(const Chunk &a, const Chunk &b) {
+    return a.number == b.number && a.start_row == b.start_row && a.end_row == b.end_row &&
+           a.start_byte == b.start_byte && a.end_byte == b.end_byte && a.start_line == b.start_line &&
+           a.checksum == b.checksum;
+}
+
+std::ostream &operator<<(std::ostream &out, const Chunk &chunk) {
+    return out << "{number " << chunk.number << ", rows " << chunk.start_row << " to " << chunk.end_row << ", bytes "
+               << chunk.start_byte << " to " << chunk.end_byte << ", line " << chunk.start_line << ", checksum "
+               << chunk.checksum << "}";
+}
+
+std::string visible(const std::string &text) {
+    std::string out;
+    for (const char c : text) {
+        char code[8];
+        if (c == '\r')
+            out += "<CR>";
+        else if (c == '\n')
+            out += "<LF>";
+        else if (static_cast<unsigned char>(c) < 32 || static_cast<unsigned char>(c) > 126) {
+            snprintf(code, sizeof(code), "<%02X>", static_cast<unsigned>(static_cast<unsigned char>(c)));
+            out += code;
+        } else
+            out += c;
+    }
+    return out;
+}
+
+namespace {
+
+bool starts_with(const std::string &text, const char *prefix) { return text.rfind(prefix, 0) == 0; }
+
+uint64_t count(const std::string &text, char c) {
+    return static_cast<uint64_t>(std::count(text.begin(), text.end(), c));
+}
+
+/* The first record of rest, which is all that follows; *line_end may become known. The start is left 0. */
+Placed first_record(const std::string &rest, char quote, LineEnd *line_end) {
+    RecordFault fault = RecordFault::None;
+
+    /* The end-of-copy marker comes before all quotes. */
+    if (*line_end == LineEnd::Unknown && starts_with(rest, "\\.\r\n"))
+        *line_end = LineEnd::CrLf;
+    else if (*line_end == LineEnd::Unknown && starts_with(rest, "\\.\n"))
+        *line_end = LineEnd::Lf;
+    else if (*line_end == LineEnd::Unknown && starts_with(rest, "\\.\r"))
+        *line_end = LineEnd::Cr;
+    if (*line_end == LineEnd::Lf && starts_with(rest, "\\.\n"))
+        return Placed{0, 3, 2, 1, RecordFault::EndOfCopyMarker};
+    if (*line_end == LineEnd::CrLf && starts_with(rest, "\\.\r\n"))
+        return Placed{0, 4, 2, 1, RecordFault::EndOfCopyMarker};
+    if (*line_end == LineEnd::Cr && starts_with(rest, "\\.\r"))
+        return Placed{0, 3, 2, 1, RecordFault::EndOfCopyMarker};
+
+    /* "end-of-copy marker does not match previous newline style" */
+    if (*line_end == LineEnd::Lf && starts_with(rest, "\\.\r"))
+        fault = RecordFault::UnquotedCarriageReturn;
+    if (*line_end == LineEnd::CrLf && starts_with(rest, "\\.\r\r"))
+        fault = RecordFault::UnquotedCarriageReturn;
+    if (*line_end == LineEnd::Cr && starts_with(rest, "\\.\n"))
+        fault = RecordFault::UnquotedNewline;
+
+    /* The fault as it stood before each byte. */
+    std::vector<RecordFault> faults;
+    for (size_t i = 0; i < rest.size(); ++i) {
+        faults.push_back(fault);
+        const bool quoted = count(rest.substr(0, i), quote) % 2 == 1;
+        const bool cr = rest[i] == '\r';
+        const bool lf = rest[i] == '\n';
+        const bool crlf = cr && rest.substr(i, 2) == "\r\n";
+        if (rest[i] == quote || quoted || !(cr || lf))
+            continue;
+
+        if (*line_end == LineEnd::Unknown)
+            *line_end = lf ? LineEnd::Lf : crlf ? LineEnd::CrLf : LineEnd::Cr;
+
+        size_t line_end_size = 0;
+        if (*line_end == LineEnd::Lf && lf)
+            line_end_size = 1;
+        else if (*line_end == LineEnd::Cr && cr)
+            line_end_size = 1;
+        else if (*line_end == LineEnd::CrLf && crlf)
+            line_end_size = 2;
+
+        if (line_end_size == 0 && fault == RecordFault::None)
+            fault = lf ? RecordFault::UnquotedNewline : RecordFault::UnquotedCarriageReturn;
+        if (line_end_size == 0 && lf)
+            line_end_size = 1;
+        if (line_end_size == 0)
+            continue;
+
+        const uint64_t size = i + line_end_size;
+        return Placed{0, size, i, count(rest.substr(0, size), *line_end == LineEnd::Cr ? '\r' : '\n'), fault};
+    }
+
+    /* The end of the input. While no line end is known, any LF makes the LF the line break. */
+    const char line_break =
+        *line_end == LineEnd::Cr || (*line_end == LineEnd::Unknown && count(rest, '\n') == 0) ? '\r' : '\n';
+    if (count(rest, quote) % 2 == 0)
+        return Placed{0, rest.size(), rest.size(), count(rest, line_break), fault};
+
+    size_t cut = rest.size();
+    size_t content = rest.size();
+    uint64_t lines = 0;
+    const size_t found = rest.find(line_break);
+    if (found != std::string::npos) {
+        lines = 1;
+        cut = found + 1;
+        content = found;
+        fault = faults[found];
+        if (line_break == '\n' && *line_end != LineEnd::Lf && found > 0 && rest[found - 1] == '\r')
+            --content;
+    }
+    return Placed{0, cut, content, lines, fault == RecordFault::None ? RecordFault::UnterminatedQuote : fault};
+}
+
+/* The value of a field: what is between its quotes and what is not, one behind the other. */
+std::string unquoted(const std::string &raw, char quote) {
+    std::string out;
+    for (size_t from = 0;;) {
+        const size_t open = raw.find(quote, from);
+        out += raw.substr(from, open - from);
+        if (open == std::string::npos)
+            return out;
+        for (from = open + 1;;) {
+            const size_t close = raw.find(quote, from);
+            out += raw.substr(from, close - from);
+            from = close + 1;
+            if (from == raw.size() || raw[from] != quote)
+                break;
+            out += quote;
+            ++from;
+        }
+    }
+}
+
+} // namespace
+
+std::vector<Placed> reference_records(const std::string &bytes, Dialect dialect) {
+    std::vector<Placed> records;
+    for (uint64_t start = 0; start < bytes.size(); start += records.back().size) {
+        records.push_back(first_record(bytes.substr(start), dialect.quote, &dialect.line_end));
+        records.back().start = start;
+    }
+    return records;
+}
+
+std::optional<std::vector<Value>> reference_fields(const std::string &record, const Dialect &dialect) {
+    if (count(record, dialect.quote) % 2 == 1)
+        return std::nullopt;
+    std::vector<Value> fields;
+    std::string raw;
+    for (size_t i = 0; i <= record.size(); ++i) {
+        const bool quoted = count(record.substr(0, i), dialect.quote) % 2 == 1;
+        if (i < record.size() && (quoted || record[i] != dialect.delimiter)) {
+            raw += record[i];
+            continue;
+        }
+        fields.push_back(raw.empty() ? Value() : Value(unquoted(raw, dialect.quote)));
+        raw.clear();
+    }
+    return fields;
+}
+
+std::vector<Chunk> reference_chunks(const std::string &bytes, const std::vector<Placed> &records, uint64_t data_start,
+                                    uint64_t start_line, uint64_t chunk_size, uint64_t min_chunks) {
+    const uint64_t rows = records.size();
+    std::vector<uint64_t> last_rows;
+    if (rows / min_chunks >= chunk_size) {
+        for (uint64_t row = chunk_size; row < rows; row += chunk_size)
+            last_rows.push_back(row);
+        last_rows.push_back(rows);
+    } else {
+        const uint64_t parts = std::min(min_chunks, rows);
+        for (uint64_t part = 1; part <= parts; ++part)
+            last_rows.push_back(part * rows / parts);
+    }
+
+    std::vector<Chunk> chunks;
+    uint64_t row = 0;
+    uint64_t byte = data_start;
+    uint64_t line = start_line;
+    for (const uint64_t last_row : last_rows) {
+        Chunk chunk{chunks.size() + 1, row + 1, last_row, byte, 0, line, 0};
+        for (; row < last_row; ++row) {
+            byte += records[row].size;
+            line += records[row].lines;
+        }
+        chunk.end_byte = byte;
+        chunk.checksum = XXH3_64bits(bytes.data() + chunk.start_byte, byte - chunk.start_byte);
+        chunks.push_back(chunk);
+    }
+    return chunks;
+}
+
+std::vector<Placed> scan_in_pieces(const std::string &bytes, const Dialect &dialect, const std::vector<size_t> &ends,
+                                   LineEnd *line_end) {
+    RecordScanner scanner(dialect);
+    std::vector<Placed> records;
+    uint64_t start = 0; /* of the record */
+    size_t at = 0;
+    Record record;
+
+    while (start < bytes.size()) {
+        const auto next_end = std::upper_bound(ends.begin(), ends.end(), at);
+        const size_t end = next_end == ends.end() ? bytes.size() : std::min(*next_end, bytes.size());
+        /* A copy of its own, so that AddressSanitizer sees a look behind the piece. */
+        const size_t size = end - at;
+        const std::unique_ptr<char[]> piece(new char[size]);
+        std::copy(bytes.begin() + static_cast<std::ptrdiff_t>(at), bytes.begin() + static_cast<std::ptrdiff_t>(end),
+                  piece.get());
+        for (size_t pos = 0; scanner.next(piece.get(), size, &pos, &record); start += record.size)
+            records.push_back(Placed{start, record.size, record.content, record.lines, record.fault});
+        at = end;
+        if (at == bytes.size() && start < bytes.size()) {
+            if (!scanner.finish(&record)) {
+                ADD_FAILURE() << "finish() forgets the bytes from " << start << " on";
+                break;
+            }
+            records.push_back(Placed{start, record.size, record.content, record.lines, record.fault});
+            start += record.size;
+            at = start;
+        }
+    }
+    if (line_end != nullptr)
+        *line_end = scanner.line_end();
+    return records;
+}
+
+std::vector<Placed> scan_by(size_t piece, const std::string &bytes, const Dialect &dialect) {
+    std::vector<size_t> ends;
+    for (size_t end = piece; end < bytes.size(); end += piece)
+        ends.push_back(end);
+    return scan_in_pieces(bytes, dialect, ends);
+}
+
+} // namespace movielens_ingest::core

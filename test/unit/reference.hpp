@@ -1,0 +1,61 @@
+/*
+ * reference.hpp - what the scanner, the splitter and the planner must say, worked out slowly from the whole input.
+ */
+#pragma once
+
+#include "core/chunk_planner.hpp"
+#include "core/dialect.hpp"
+#include "core/field_buffer.hpp"
+#include "core/record_scanner.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <iosfwd>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace movielens_ingest::core {
+
+/* A record and where it stands. */
+struct Placed {
+    uint64_t start;
+    uint64_t size;
+    uint64_t content;
+    uint64_t lines;
+    RecordFault fault;
+};
+
+bool operator==(const Placed &a, const Placed &b);
+std::ostream &operator<<(std::ostream &out, const Placed &record);
+
+bool operator==(const Chunk &a, const Chunk &b);
+std::ostream &operator<<(std::ostream &out, const Chunk &chunk);
+
+/* A field's value; nothing for NULL. */
+using Value = std::optional<std::string>;
+
+/* The text with its control characters readable, for messages. */
+std::string visible(const std::string &text);
+
+/* The records of a file or of a part of it. */
+std::vector<Placed> reference_records(const std::string &bytes, Dialect dialect);
+
+/* The fields of a record, nothing if a quote in it never closes. */
+std::optional<std::vector<Value>> reference_fields(const std::string &record, const Dialect &dialect);
+
+/* The chunks of a file whose records are known. */
+std::vector<Chunk> reference_chunks(const std::string &bytes, const std::vector<Placed> &records, uint64_t data_start,
+                                    uint64_t start_line, uint64_t chunk_size, uint64_t min_chunks);
+
+/*
+ * The records as RecordScanner finds them when the bytes come in pieces that end at the given offsets, with the bytes
+ * behind a cut fed again. line_end, if given, takes what the scanner says of it at the end.
+ */
+std::vector<Placed> scan_in_pieces(const std::string &bytes, const Dialect &dialect, const std::vector<size_t> &ends,
+                                   LineEnd *line_end = nullptr);
+
+/* The same with pieces of one size. */
+std::vector<Placed> scan_by(size_t piece, const std::string &bytes, const Dialect &dialect);
+
+} // namespace movielens_ingest::core
