@@ -14,6 +14,7 @@ SOURCES = \
 	src/core/libcsv_splitter.cpp \
 	src/core/number.cpp \
 	src/core/record_scanner.cpp \
+	src/pg/background_process.cpp \
 	src/pg/chunk_loader.cpp \
 	src/pg/chunk_writer.cpp \
 	src/pg/header.cpp \
@@ -108,9 +109,9 @@ PG_CXXFLAGS = -std=c++17 -Wall -Wextra -Werror -fvisibility=hidden -fvisibility-
 # PostgreSQL 15 leaves PGDLLEXPORT empty, and nothing would be left visible.
 PG_CXXFLAGS += '-DPGDLLEXPORT=__attribute__((visibility("default")))'
 
-# The flags PostgreSQL was built with are gcc's.
+# The flags and attributes that PostgreSQL was configured with are gcc's.
 ifneq ($(findstring clang,$(CXX)),)
-PG_CXXFLAGS += -Wno-unknown-warning-option
+PG_CXXFLAGS += -Wno-unknown-warning-option -Wno-ignored-attributes
 endif
 
 SHLIB_LINK  = -lcsv -lxxhash

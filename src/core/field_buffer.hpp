@@ -24,7 +24,8 @@ enum class SplitResult : uint8_t { Ok, UnterminatedQuote, OutOfMemory };
 
 /*
  * A value with quotes is never longer than what stands in the record. So room for the whole record is made first, and
- * the values copied into it stay where they are.
+ * the values copied into it stay where they are. An empty value is not taken for NULL: a record that has one has its
+ * quotes, and so some room.
  */
 struct FieldBuffer {
     std::vector<Field> fields;
@@ -40,8 +41,8 @@ struct FieldBuffer {
         try {
             if (bytes.size() > kKeep && size <= kKeep)
                 std::vector<char>().swap(bytes);
-            if (bytes.size() <= size)
-                bytes.resize(size + 1); /* never empty, so that an empty value is not taken for NULL */
+            if (bytes.size() < size)
+                bytes.resize(size);
         } catch (const std::bad_alloc &) {
             return false;
         } catch (const std::length_error &) {

@@ -124,8 +124,7 @@ bool RecordScanner::scan(const char *data, size_t size, size_t *pos, Record *rec
         case CarriageReturn:
             if (in_quote_) {
                 const uint64_t end = size_ + (at - start);
-                if (dialect_.line_end == LineEnd::Cr || dialect_.line_end == LineEnd::Unknown)
-                    note_break(&carriage_returns_, end, end - 1);
+                note_break(&carriage_returns_, end, end - 1);
             } else if (dialect_.line_end == LineEnd::Cr) {
                 ++carriage_returns_.count;
                 line_end_size = 1;

@@ -92,7 +92,7 @@ class RecordScanner {
     char last_byte_;
     RecordFault fault_;
     Breaks newlines_;
-    Breaks carriage_returns_; /* counted only where they may be line ends */
+    Breaks carriage_returns_;
 };
 
 } // namespace movielens_ingest::core

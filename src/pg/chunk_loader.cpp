@@ -4,6 +4,7 @@
 #include "pg/chunk_writer.hpp"
 #include "pg/pg.hpp"
 #include "pg/progress.hpp"
+#include "pg/session.hpp"
 #include "pg/subtransaction.hpp"
 
 namespace movielens_ingest::pg {
@@ -35,11 +36,7 @@ ErrorData *try_chunk(Loader *loader, const LedgerChunk *chunk, MemoryContext con
     }
     PG_CATCH();
     {
-        MemoryContextSwitchTo(context);
-        error = CopyErrorData();
-        FlushErrorState();
-        abort_transaction();
-        MemoryContextSwitchTo(context);
+        error = abort_transaction(context);
     }
     PG_END_TRY();
     return error;
@@ -76,6 +73,16 @@ bool prepare_loader(Loader *loader, Oid files, int64 import_id) {
     }
     commit_transaction();
     return found;
+}
+
+void adopt_session(const Loader *loader) {
+    const Import *import = &loader->import;
+
+    begin_transaction(&loader->identity);
+    for (int i = 0; i < import->setting_count; i++) {
+        adopt_setting(import->settings[2 * i], import->settings[2 * i + 1]);
+    }
+    commit_transaction();
 }
 
 void load_chunk(Loader *loader, int64 number, bool alone) {

@@ -19,16 +19,19 @@ struct Loader {
     int slot; /* 0: the leader */
 };
 
+/* Reads what a loader needs from the ledger, for the life of the process. False: the import is not there. */
+bool prepare_loader(Loader *loader, Oid files, int64 import_id);
+
+/* Takes over the settings of the session that called, for the life of the process. */
+void adopt_session(const Loader *loader);
+
 /*
- * Takes chunks until there are none left. A chunk whose row in the ledger is held by somebody else, or not Pending, is
- * left alone. After an error that no second try can help, no chunk of the import is handed out any more.
+ * Takes chunks until there are none left, and calls after_each(argument) after each, if it is given. A chunk that is not
+ * Pending is left alone. After an error that no second try can help, no chunk of the import is handed out any more.
  */
 void load_chunks(Loader *loader, void (*after_each)(void *), void *argument);
 
 /* Loads one chunk; alone: nothing else of the import runs, so a deadlock is not put off any more. */
 void load_chunk(Loader *loader, int64 number, bool alone);
-
-/* Reads what a loader needs from the ledger, for the life of the process. False: the import is not there. */
-bool prepare_loader(Loader *loader, Oid files, int64 import_id);
 
 } // namespace movielens_ingest::pg

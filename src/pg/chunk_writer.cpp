@@ -24,8 +24,22 @@ struct ChunkWork {
     MemoryContext piece_context;  /* the tuples */
     MemoryContext reject_context; /* one reject */
     int next;                     /* record to form next */
+    bool references_itself;       /* the target has a foreign key to itself */
+    int *orphans;                 /* records of such a target whose referenced row may come later in the piece */
+    int orphan_count;
     ChunkCounts counts;
 };
+
+bool references_itself(Relation target) {
+    ListCell *cell;
+
+    foreach (cell, RelationGetFKeyList(target)) {
+        if (static_cast<ForeignKeyCacheInfo *>(lfirst(cell))->confrelid == RelationGetRelid(target)) {
+            return true;
+        }
+    }
+    return false;
+}
 
 /* Raises the error again unless it is the record's own. */
 void require_reject(ErrorData *error) {
@@ -91,33 +105,74 @@ void form_piece(ChunkWork *work) {
     }
 }
 
-/*
- * Inserts the tuples [from, to) of the piece; when that fails, the two halves of it one after the other, down to single
- * records. Committed halves are visible to later ones: of two records with the same key, the first is loaded.
- */
-void insert_tuples(ChunkWork *work, int from, int to) {
+/* Inserts the tuples [from, to) as one statement. Null, or the error, which is then a record's own. */
+ErrorData *try_insert(ChunkWork *work, int from, int to) {
     TupleRange range = {work->target, work->tuples, from, to, 0, 0};
-
-    if (from >= to) {
-        return;
-    }
     ErrorData *error = try_in_subtransaction(insert_range, &range);
+
     if (error == nullptr) {
         work->counts.loaded += static_cast<int64>(range.inserted);
         work->counts.skipped += static_cast<int64>(range.skipped);
+    } else {
+        require_reject(error);
+    }
+    return error;
+}
+
+/*
+ * Inserts the tuples [from, to) of the piece; when that fails, the two halves of it one after the other, down to single
+ * records. What one half has inserted is visible to the next: of two records with the same key, the first is loaded.
+ */
+void insert_tuples(ChunkWork *work, int from, int to) {
+    ErrorData *error = from < to ? try_insert(work, from, to) : nullptr;
+
+    if (error == nullptr) {
         return;
     }
-    require_reject(error);
-    if (to - from == 1) {
+    if (to - from == 1 && work->references_itself && error->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION) {
+        work->orphans[work->orphan_count++] = from;
+    } else if (to - from == 1) {
         reject_record(work, from, error, error->column_name);
-        FreeErrorData(error);
-        return;
+    } else {
+        const int middle = from + (to - from) / 2;
+        insert_tuples(work, from, middle);
+        insert_tuples(work, middle, to);
     }
     FreeErrorData(error);
+}
 
-    const int middle = from + (to - from) / 2;
-    insert_tuples(work, from, middle);
-    insert_tuples(work, middle, to);
+/*
+ * COPY checks foreign keys behind the last record, so a record may reference one that comes after it. Halving a piece
+ * because of some other record must not make it an orphan: it is tried again until none more finds its referenced row.
+ * Backwards, because those are the references that are left.
+ */
+void insert_orphans(ChunkWork *work) {
+    for (bool final = false; work->orphan_count > 0 && !final;) {
+        int left = 0;
+
+        final = true;
+        for (int i = work->orphan_count - 1; i >= 0; i--) {
+            ErrorData *error = try_insert(work, work->orphans[i], work->orphans[i] + 1);
+            if (error == nullptr) {
+                work->orphans[i] = -1;
+                final = false;
+            } else {
+                FreeErrorData(error);
+            }
+        }
+        for (int i = 0; i < work->orphan_count; i++) {
+            if (work->orphans[i] >= 0) {
+                work->orphans[left++] = work->orphans[i];
+            }
+        }
+        work->orphan_count = left;
+    }
+    work->references_itself = false; /* what fails now is refused */
+    for (int i = 0; i < work->orphan_count; i++) {
+        insert_tuples(work, work->orphans[i], work->orphans[i] + 1);
+    }
+    work->orphan_count = 0;
+    work->references_itself = references_itself(work->target);
 }
 
 } // namespace
@@ -130,6 +185,7 @@ ChunkCounts write_chunk(const Ledger *ledger, const Import *import, const Ledger
     work.chunk_id = chunk->id;
     work.target = open_target(target, import->columns, import->column_count);
     work.former = make_tuple_former(import, work.target);
+    work.references_itself = references_itself(work.target);
     work.piece_context = AllocSetContextCreate(CurrentMemoryContext, "movielens_ingest piece", ALLOCSET_DEFAULT_SIZES);
     work.reject_context = AllocSetContextCreate(CurrentMemoryContext, "movielens_ingest reject", ALLOCSET_DEFAULT_SIZES);
 
@@ -140,8 +196,13 @@ ChunkCounts write_chunk(const Ledger *ledger, const Import *import, const Ledger
         MemoryContextReset(work.piece_context);
         work.tuples = static_cast<HeapTuple *>(
             MemoryContextAllocHuge(work.piece_context, sizeof(HeapTuple) * static_cast<Size>(work.piece.count)));
+        if (work.references_itself) {
+            work.orphans = static_cast<int *>(
+                MemoryContextAllocHuge(work.piece_context, sizeof(int) * static_cast<Size>(work.piece.count)));
+        }
         form_piece(&work);
         insert_tuples(&work, 0, work.piece.count);
+        insert_orphans(&work);
         report_chunk(target, total_bytes, bytes_read(reader), &work.counts);
     }
     close_record_reader(reader);

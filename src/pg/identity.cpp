@@ -49,10 +49,15 @@ void commit_transaction() {
     pgstat_report_stat(false);
 }
 
-void abort_transaction() {
+ErrorData *abort_transaction(MemoryContext context) {
+    MemoryContextSwitchTo(context);
+    ErrorData *error = CopyErrorData();
+    FlushErrorState();
     ConditionVariableCancelSleep();
     AbortCurrentTransaction(); /* restores the user and the security context that the transaction began with */
     SetUserIdAndSecContext(base_user, 0);
+    MemoryContextSwitchTo(context);
+    return error;
 }
 
 } // namespace movielens_ingest::pg

@@ -33,7 +33,10 @@ void connect_as(const Identity *identity);
 void begin_transaction(const Identity *identity);
 void commit_transaction();
 
-/* After an error: ends the transaction, if one is open, and what waits go with it. */
-void abort_transaction();
+/*
+ * In a PG_CATCH: aborts the transaction, if one is open, and returns the error, copied into the given memory context, which
+ * is then the current one.
+ */
+ErrorData *abort_transaction(MemoryContext context);
 
 } // namespace movielens_ingest::pg

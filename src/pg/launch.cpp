@@ -26,6 +26,7 @@ struct PendingImport {
 List *pending = NIL;
 
 void register_leaders() {
+    const MemoryContext context = MemoryContextSwitchTo(TopTransactionContext); /* for the handles */
     ListCell *cell;
 
     foreach (cell, pending) {
@@ -40,6 +41,7 @@ void register_leaders() {
                             errhint("You may need to increase max_worker_processes.")));
         }
     }
+    MemoryContextSwitchTo(context);
 }
 
 void wait_for_leader(const PendingImport *import, TimestampTz until) {

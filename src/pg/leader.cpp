@@ -1,6 +1,6 @@
 #include "pg/leader.hpp"
 
-#include "pg/boundary.hpp"
+#include "pg/background_process.hpp"
 #include "pg/chunk_loader.hpp"
 #include "pg/import_lock.hpp"
 #include "pg/pg.hpp"
@@ -164,11 +164,7 @@ void analyze_target(Leader *leader) {
     }
     PG_CATCH();
     {
-        MemoryContextSwitchTo(context);
-        ErrorData *error = CopyErrorData();
-        FlushErrorState();
-        abort_transaction();
-        MemoryContextSwitchTo(context);
+        ErrorData *error = abort_transaction(context);
         if (error->sqlerrcode == ERRCODE_QUERY_CANCELED) {
             ReThrowError(error);
         }
@@ -185,7 +181,27 @@ bool some_loaded(Leader *leader) {
     return loaded > 0;
 }
 
+void finish_import(Leader *leader, const char *status, const char *sqlstate, const char *error) {
+    begin_transaction(&leader->loader.identity);
+    end_import(&leader->loader.ledger, leader->loader.import.id, status, sqlstate, error);
+    commit_transaction();
+}
+
+void prepare_workers(Leader *leader) {
+    Loader *loader = &leader->loader;
+    dsm_handle segment;
+
+    begin_transaction(&loader->identity);
+    mark_started(&loader->ledger, loader->import.id);
+    commit_transaction();
+    loader->shared = create_shared_import(loader_count(&loader->import.options), &loader->identity, loader->ledger.files,
+                                          loader->import.id, &segment);
+    leader->pool = make_worker_pool(loader, segment);
+    leader->refreshed = GetCurrentTimestamp();
+}
+
 void run_import(Leader *leader) {
+    prepare_workers(leader);
     plan(leader);
     load_chunks(&leader->loader, look_around, leader);
     wait_for_workers(leader);
@@ -195,24 +211,6 @@ void run_import(Leader *leader) {
     }
 }
 
-void finish_import(Leader *leader, const char *status, const char *sqlstate, const char *error) {
-    begin_transaction(&leader->loader.identity);
-    end_import(&leader->loader.ledger, leader->loader.import.id, status, sqlstate, error);
-    commit_transaction();
-}
-
-void start(Leader *leader, const LeaderArguments *arguments) {
-    dsm_handle segment;
-
-    begin_transaction(&leader->loader.identity);
-    mark_started(&leader->loader.ledger, arguments->import_id);
-    commit_transaction();
-    leader->loader.shared = create_shared_import(loader_count(&leader->loader.import.options), &leader->loader.identity,
-                                                 arguments->files, arguments->import_id, &segment);
-    leader->pool = make_worker_pool(&leader->loader, segment);
-    leader->refreshed = GetCurrentTimestamp();
-}
-
 /* The import runs; whatever error ends it becomes its last status. */
 void lead(Leader *leader) {
     const MemoryContext context = CurrentMemoryContext;
@@ -220,20 +218,19 @@ void lead(Leader *leader) {
 
     PG_TRY();
     {
+        adopt_session(&leader->loader);
         run_import(leader);
     }
     PG_CATCH();
     {
-        MemoryContextSwitchTo(context);
-        error = CopyErrorData();
-        FlushErrorState();
-        abort_transaction();
-        MemoryContextSwitchTo(context);
+        error = abort_transaction(context);
     }
     PG_END_TRY();
 
     /* Nobody loads any more when the totals are taken. */
-    end_workers(leader->pool);
+    if (leader->pool != nullptr) {
+        end_workers(leader->pool);
+    }
     if (error == nullptr) {
         finish_import(leader, nullptr, nullptr, nullptr);
         return;
@@ -247,21 +244,10 @@ void lead(Leader *leader) {
 } // namespace
 
 BackgroundWorkerHandle *register_leader(const LeaderArguments *arguments) {
-    BackgroundWorker worker;
-    BackgroundWorkerHandle *handle;
+    char name[BGW_MAXLEN];
 
-    memset(&worker, 0, sizeof(worker));
-    worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-    worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-    worker.bgw_restart_time = BGW_NEVER_RESTART;
-    worker.bgw_notify_pid = MyProcPid;
-    strlcpy(worker.bgw_library_name, "movielens_ingest", sizeof(worker.bgw_library_name));
-    strlcpy(worker.bgw_function_name, "movielens_ingest_leader_main", sizeof(worker.bgw_function_name));
-    strlcpy(worker.bgw_type, "movielens_ingest leader", sizeof(worker.bgw_type));
-    snprintf(worker.bgw_name, sizeof(worker.bgw_name), "movielens_ingest leader for import " INT64_FORMAT,
-             arguments->import_id);
-    memcpy(worker.bgw_extra, arguments, sizeof(*arguments));
-    return RegisterDynamicBackgroundWorker(&worker, &handle) ? handle : nullptr;
+    snprintf(name, sizeof(name), "movielens_ingest leader for import " INT64_FORMAT, arguments->import_id);
+    return register_process("movielens_ingest_leader_main", "movielens_ingest leader", name, arguments, sizeof(*arguments));
 }
 
 } // namespace movielens_ingest::pg
@@ -271,11 +257,7 @@ using namespace movielens_ingest::pg;
 extern "C" void movielens_ingest_leader_main(Datum) {
     LeaderArguments arguments;
 
-    pqsignal(SIGTERM, die); /* the default ends the process from within the handler (bgworker_die, before PostgreSQL 19) */
-    pqsignal(SIGHUP, SignalHandlerForConfigReload);
-    BackgroundWorkerUnblockSignals();
-
-    memcpy(&arguments, MyBgworkerEntry->bgw_extra, sizeof(arguments));
+    begin_process(&arguments, sizeof(arguments));
     connect_as(&arguments.identity);
     begin_transaction(&arguments.identity);
     hold_import_lock(arguments.files, arguments.import_id);
@@ -287,7 +269,6 @@ extern "C" void movielens_ingest_leader_main(Datum) {
     leader->loader.identity = arguments.identity;
     /* No row: the call, or its savepoint, was rolled back. */
     if (prepare_loader(&leader->loader, arguments.files, arguments.import_id)) {
-        start(leader, &arguments);
         lead(leader);
     }
 }

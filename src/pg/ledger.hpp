@@ -42,6 +42,8 @@ struct Import {
     core::LineEnd line_end;
     int64 data_start; /* byte offset of the first data record */
     int64 data_line;  /* its physical line */
+    int setting_count; /* settings of the session that called: names and values by turns */
+    const char **settings;
 };
 
 /* A chunk and its place in the ledger. */
@@ -83,7 +85,7 @@ int64 add_import(const Ledger *ledger, const Import *import);
 int64 find_import_of_file(const Ledger *ledger, const Import *import);
 /* The same by the checksums of all chunks that the import has so far, among imports older than it. 0: none. */
 int64 find_import_of_content(const Ledger *ledger, int64 id);
-/* Reads an import and adopts its settings for this process. False: no such row. */
+/* False: no such row. */
 bool read_import(const Ledger *ledger, int64 id, Import *import);
 /*
  * The newest row of an import as a value of type uploaded_files, in the current memory context, if the current user may

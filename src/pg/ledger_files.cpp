@@ -109,10 +109,7 @@ int64 find_import_of_content(const Ledger *ledger, int64 id) {
 
 bool read_import(const Ledger *ledger, int64 id, Import *import) {
     const MemoryContext context = CurrentMemoryContext;
-    char **settings = nullptr;
-    int setting_count = 0;
-
-    StatementScope scope = begin_statement(ledger);
+    const StatementScope scope = begin_statement(ledger);
     if (run_statement(ledger,
                       "SELECT file_path, target, plan ->> 'encoding', plan ->> 'line_end', file_size,"
                       " (plan ->> 'device')::bigint, (plan ->> 'inode')::bigint, (plan ->> 'modified')::bigint,"
@@ -154,21 +151,17 @@ bool read_import(const Ledger *ledger, int64 id, Import *import) {
         import->columns[i] = result_text(i, 1, context);
     }
 
-    setting_count = static_cast<int>(run_statement(ledger,
-                                                   "SELECT key, value FROM ledger.uploaded_files,"
-                                                   " jsonb_each_text(plan -> 'settings') WHERE id = $1",
-                                                   {param(id)}));
-    settings = static_cast<char **>(MemoryContextAlloc(context, sizeof(char *) * 2 * Max(setting_count, 1)));
-    for (int i = 0; i < setting_count; i++) {
-        settings[2 * i] = result_text(i, 1, context);
-        settings[2 * i + 1] = result_text(i, 2, context);
+    const uint64 settings = run_statement(ledger,
+                                          "SELECT key, value FROM ledger.uploaded_files,"
+                                          " jsonb_each_text(plan -> 'settings') WHERE id = $1",
+                                          {param(id)});
+    import->setting_count = static_cast<int>(settings);
+    import->settings = static_cast<const char **>(MemoryContextAlloc(context, sizeof(char *) * 2 * Max(settings, 1)));
+    for (uint64 i = 0; i < settings; i++) {
+        import->settings[2 * i] = result_text(i, 1, context);
+        import->settings[2 * i + 1] = result_text(i, 2, context);
     }
     end_statement(&scope);
-
-    /* Outside of the statement, whose own settings would be undone at its end. */
-    for (int i = 0; i < setting_count; i++) {
-        adopt_setting(settings[2 * i], settings[2 * i + 1]);
-    }
     return true;
 }
 

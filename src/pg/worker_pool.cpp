@@ -1,5 +1,6 @@
 #include "pg/worker_pool.hpp"
 
+#include "pg/background_process.hpp"
 #include "pg/pg.hpp"
 #include "pg/worker.hpp"
 
@@ -27,28 +28,15 @@ void terminate_workers(int, Datum argument) {
 }
 
 bool start_worker(WorkerPool *pool, int slot) {
-    BackgroundWorker worker;
     const WorkerArguments arguments = {pool->segment, slot, pool->leader->identity};
+    char name[BGW_MAXLEN];
 
-    memset(&worker, 0, sizeof(worker));
-    worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-    worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-    worker.bgw_restart_time = BGW_NEVER_RESTART;
-    worker.bgw_notify_pid = MyProcPid;
-    strlcpy(worker.bgw_library_name, "movielens_ingest", sizeof(worker.bgw_library_name));
-    strlcpy(worker.bgw_function_name, "movielens_ingest_worker_main", sizeof(worker.bgw_function_name));
-    strlcpy(worker.bgw_type, "movielens_ingest worker", sizeof(worker.bgw_type));
-    snprintf(worker.bgw_name, sizeof(worker.bgw_name), "movielens_ingest worker %d for import " INT64_FORMAT, slot,
-             pool->leader->import.id);
-    memcpy(worker.bgw_extra, &arguments, sizeof(arguments));
-
+    snprintf(name, sizeof(name), "movielens_ingest worker %d for import " INT64_FORMAT, slot, pool->leader->import.id);
     const MemoryContext context = MemoryContextSwitchTo(TopMemoryContext);
-    const bool started = RegisterDynamicBackgroundWorker(&worker, &pool->handles[slot]);
+    pool->handles[slot] = register_process("movielens_ingest_worker_main", "movielens_ingest worker", name, &arguments,
+                                           sizeof(arguments));
     MemoryContextSwitchTo(context);
-    if (!started) {
-        pool->handles[slot] = nullptr;
-    }
-    return started;
+    return pool->handles[slot] != nullptr;
 }
 
 void return_chunk(WorkerPool *pool, int64 number) {

@@ -1,0 +1,33 @@
+#include "pg/background_process.hpp"
+
+namespace movielens_ingest::pg {
+
+BackgroundWorkerHandle *register_process(const char *function, const char *type, const char *name, const void *arguments,
+                                         Size size) {
+    BackgroundWorker worker;
+    BackgroundWorkerHandle *handle;
+
+    Assert(size <= BGW_EXTRALEN);
+    memset(&worker, 0, sizeof(worker));
+    worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+    worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+    /* After a crash its arguments mean nothing any more. */
+    worker.bgw_restart_time = BGW_NEVER_RESTART;
+    worker.bgw_notify_pid = MyProcPid;
+    strlcpy(worker.bgw_library_name, "movielens_ingest", sizeof(worker.bgw_library_name));
+    strlcpy(worker.bgw_function_name, function, sizeof(worker.bgw_function_name));
+    strlcpy(worker.bgw_type, type, sizeof(worker.bgw_type));
+    strlcpy(worker.bgw_name, name, sizeof(worker.bgw_name));
+    memcpy(worker.bgw_extra, arguments, size);
+    return RegisterDynamicBackgroundWorker(&worker, &handle) ? handle : nullptr;
+}
+
+void begin_process(void *arguments, Size size) {
+    /* The default ends the process from within the handler (bgworker_die, before PostgreSQL 19). */
+    pqsignal(SIGTERM, die);
+    pqsignal(SIGHUP, SignalHandlerForConfigReload);
+    BackgroundWorkerUnblockSignals();
+    memcpy(arguments, MyBgworkerEntry->bgw_extra, size);
+}
+
+} // namespace movielens_ingest::pg
