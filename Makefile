@@ -115,7 +115,9 @@ PG_CXXFLAGS += -Wno-unknown-warning-option -Wno-ignored-attributes
 endif
 
 SHLIB_LINK  = -lcsv -lxxhash
-EXTRA_CLEAN = build $(DEPS)
+# Instances of the standard library's templates are visible whatever the flags: the linker hides them.
+SHLIB_EXPORTS = src/exports.txt
+EXTRA_CLEAN = build $(DEPS) $(SHLIB_EXPORTS:.txt=.list)
 
 # PGXS would link with the C compiler, which knows nothing of libstdc++.
 override COMPILER = $(CXX) $(CXXFLAGS)

@@ -44,7 +44,7 @@ files() {
 }
 
 import() {
-    local file=$1 started id microseconds
+    local file=$1 started id status microseconds
     # The server reads the file, not psql.
     if ! "${as_server_user[@]}" test -r "$file"; then
         say "$server_user cannot read $file: importing a copy below $demo"
@@ -57,7 +57,7 @@ import() {
     say "importing $file"
     started=${EPOCHREALTIME/./}
     id=$(sql -At -v file="$file" <<<"SELECT ml_import(:'file')")
-    sql -At -o /dev/null <<<"SELECT * FROM ml_wait($id)"
+    status=$(sql -At <<<"SELECT status FROM ml_wait($id)")
     microseconds=$((${EPOCHREALTIME/./} - started))
     sql <<SQL
 \pset footer off
@@ -67,10 +67,11 @@ SELECT status AS chunks, count(*), min(end_row - start_row + 1) AS min_rows, max
 FROM ingest.process_chunks WHERE uploaded_file_id = $id GROUP BY status;
 SQL
     say "elapsed: $((microseconds / 1000)) ms"
+    [[ $status == Completed* ]] || failed=1
 }
 
 start() {
-    local copy list
+    local copy list failed=0
     stop
     "$top/test/setup.sh" test
     if ! reachable; then
@@ -115,6 +116,7 @@ SQL
     [ "$(id -u)" != 0 ] || say "the server runs as the user $server_user; as root or $server_user:"
     say "connect:  $bindir/psql -h $PGHOST -p $PGPORT -U $PGUSER demo"
     say "stop:     make demo-stop"
+    return $failed
 }
 
 case ${1:-} in

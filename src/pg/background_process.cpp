@@ -2,8 +2,8 @@
 
 namespace movielens_ingest::pg {
 
-BackgroundWorkerHandle *register_process(const char *function, const char *type, const char *name, const void *arguments,
-                                         Size size) {
+BackgroundWorkerHandle *register_process(const char *function, const char *type, const char *name,
+                                         const void *arguments, Size size) {
     BackgroundWorker worker;
     BackgroundWorkerHandle *handle;
 

@@ -1,9 +1,9 @@
 /*
  * boundary.hpp - between C++ and the backend.
  *
- * ereport(ERROR) is a longjmp: it skips destructors. A C++ exception must not cross a frame of the backend. So a function
- * that calls PostgreSQL holds only locals without destructors, objects of core that own memory hang on a memory context,
- * and what core throws while it is built becomes an error here, after the handler is closed.
+ * ereport(ERROR) is a longjmp: it skips destructors. A C++ exception must not cross a frame of the backend. So a
+ * function that calls PostgreSQL holds only locals without destructors, objects of core that own memory hang on a
+ * memory context, and what core throws while it is built becomes an error here, after the handler is closed.
  */
 #pragma once
 
@@ -58,7 +58,8 @@ template <typename T, typename... Args> T *construct(MemoryContext context, Args
 
 } // namespace movielens_ingest::pg
 
-/* An SQL function: declared with C linkage and visible, which PG_FUNCTION_INFO_V1 alone does only from PostgreSQL 16 on. */
+/* An SQL function: declared with C linkage and visible, which PG_FUNCTION_INFO_V1 alone does only from PostgreSQL 16
+ * on. */
 #define MOVIELENS_INGEST_FUNCTION(name)                                                                                \
     extern "C" {                                                                                                       \
     PGDLLEXPORT Datum name(PG_FUNCTION_ARGS);                                                                          \

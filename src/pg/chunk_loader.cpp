@@ -35,9 +35,7 @@ ErrorData *try_chunk(Loader *loader, const LedgerChunk *chunk, MemoryContext con
         report_chunk_ended();
     }
     PG_CATCH();
-    {
-        error = abort_transaction(context);
-    }
+    { error = abort_transaction(context); }
     PG_END_TRY();
     return error;
 }
@@ -62,7 +60,8 @@ core::ErrorFate fate_of(const Loader *loader, const ErrorData *error) {
 } // namespace
 
 bool prepare_loader(Loader *loader, Oid files, int64 import_id) {
-    const MemoryContext context = AllocSetContextCreate(TopMemoryContext, "movielens_ingest import", ALLOCSET_DEFAULT_SIZES);
+    const MemoryContext context =
+        AllocSetContextCreate(TopMemoryContext, "movielens_ingest import", ALLOCSET_DEFAULT_SIZES);
     bool found = false;
 
     begin_transaction(&loader->identity);
@@ -110,8 +109,8 @@ void load_chunk(Loader *loader, int64 number, bool alone) {
                              loader->import.id, chunk.attempts, error->message),
                       error->detail != nullptr ? errdetail_internal("%s", error->detail) : 0));
         begin_transaction(&loader->identity);
-        again = fail_attempt(&loader->ledger, loader->import.id, number, sqlstate_of(error), error->message, max_retries,
-                             put_off);
+        again = fail_attempt(&loader->ledger, loader->import.id, number, sqlstate_of(error), error->message,
+                             max_retries, put_off);
         commit_transaction();
 
         if (fate == core::ErrorFate::Fail) {

@@ -26,8 +26,8 @@ bool prepare_loader(Loader *loader, Oid files, int64 import_id);
 void adopt_session(const Loader *loader);
 
 /*
- * Takes chunks until there are none left, and calls after_each(argument) after each, if it is given. A chunk that is not
- * Pending is left alone. After an error that no second try can help, no chunk of the import is handed out any more.
+ * Takes chunks until there are none left, and calls after_each(argument) after each, if it is given. A chunk that is
+ * not Pending is left alone. After an error that no second try can help, no chunk of the import is handed out any more.
  */
 void load_chunks(Loader *loader, void (*after_each)(void *), void *argument);
 

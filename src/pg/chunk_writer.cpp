@@ -187,7 +187,8 @@ ChunkCounts write_chunk(const Ledger *ledger, const Import *import, const Ledger
     work.former = make_tuple_former(import, work.target);
     work.references_itself = references_itself(work.target);
     work.piece_context = AllocSetContextCreate(CurrentMemoryContext, "movielens_ingest piece", ALLOCSET_DEFAULT_SIZES);
-    work.reject_context = AllocSetContextCreate(CurrentMemoryContext, "movielens_ingest reject", ALLOCSET_DEFAULT_SIZES);
+    work.reject_context =
+        AllocSetContextCreate(CurrentMemoryContext, "movielens_ingest reject", ALLOCSET_DEFAULT_SIZES);
 
     const uint64 total_bytes = chunk->chunk.end_byte - chunk->chunk.start_byte;
     RecordReader *reader = open_record_reader(import, &chunk->chunk);

@@ -9,8 +9,8 @@
 namespace movielens_ingest::pg {
 
 /*
- * Loads the chunk in the current transaction, as the current user. What is refused is a record that fails when it is tried
- * alone, with an error that core::error_fate() calls the record's own; every other error is raised.
+ * Loads the chunk in the current transaction, as the current user. What is refused is a record that fails when it is
+ * tried alone, with an error that core::error_fate() calls the record's own; every other error is raised.
  */
 ChunkCounts write_chunk(const Ledger *ledger, const Import *import, const LedgerChunk *chunk, Oid target);
 

@@ -91,8 +91,9 @@ void match_columns(Import *import, Relation target, const char *const *names, in
         }
         if (generated) {
             /* As COPY words it (CopyGetAttnums). */
-            ereport(ERROR, (errcode(ERRCODE_INVALID_COLUMN_REFERENCE), errmsg("column \"%s\" is a generated column", column),
-                            errdetail("Generated columns cannot be loaded.")));
+            ereport(ERROR,
+                    (errcode(ERRCODE_INVALID_COLUMN_REFERENCE), errmsg("column \"%s\" is a generated column", column),
+                     errdetail("Generated columns cannot be loaded.")));
         }
         for (int j = 0; j < i; j++) {
             if (strcmp(import->columns[j], column) == 0) {

@@ -34,8 +34,8 @@ void begin_transaction(const Identity *identity);
 void commit_transaction();
 
 /*
- * In a PG_CATCH: aborts the transaction, if one is open, and returns the error, copied into the given memory context, which
- * is then the current one.
+ * In a PG_CATCH: aborts the transaction, if one is open, and returns the error, copied into the given memory context,
+ * which is then the current one.
  */
 ErrorData *abort_transaction(MemoryContext context);
 

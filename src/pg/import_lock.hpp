@@ -3,8 +3,8 @@
  *
  * The leader holds it for its whole life, and a status of Processing is never believed without it. It is a heavyweight
  * lock, so that a wait for it shows in pg_locks and takes part in deadlock detection. Its method is that of advisory
- * locks: a session lock of the default method would be released by every abort, and not by the exit of a process that is
- * in no transaction (ProcReleaseLocks, ShutdownPostgres). Its tag is no advisory lock's, so no user can take it.
+ * locks: a session lock of the default method would be released by every abort, and not by the exit of a process that
+ * is in no transaction (ProcReleaseLocks, ShutdownPostgres). Its tag is no advisory lock's, so no user can take it.
  */
 #pragma once
 

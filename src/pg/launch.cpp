@@ -1,7 +1,7 @@
 /*
  * The pre-commit callback is the last place where an error still rolls the transaction back. Leaders are registered
- * there, and it waits until each holds its import's lock: so once the commit is visible, a free lock means a dead leader. A
- * leader then sleeps until the transaction has ended, and finds its row in the ledger, or none when the
+ * there, and it waits until each holds its import's lock: so once the commit is visible, a free lock means a dead
+ * leader. A leader then sleeps until the transaction has ended, and finds its row in the ledger, or none when the
  * transaction was rolled back after all (by a failure later in CommitTransaction).
  */
 #include "pg/launch.hpp"
@@ -35,10 +35,10 @@ void register_leaders() {
         import->arguments.xid = GetTopTransactionId();
         import->handle = register_leader(&import->arguments);
         if (import->handle == nullptr) {
-            ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-                            errmsg("no background worker slot is free for import " INT64_FORMAT,
-                                   import->arguments.import_id),
-                            errhint("You may need to increase max_worker_processes.")));
+            ereport(ERROR,
+                    (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+                     errmsg("no background worker slot is free for import " INT64_FORMAT, import->arguments.import_id),
+                     errhint("You may need to increase max_worker_processes.")));
         }
     }
     MemoryContextSwitchTo(context);

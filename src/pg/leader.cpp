@@ -104,10 +104,11 @@ void plan(Leader *leader) {
     } while (!planner->done());
 
     if (earlier != 0) {
-        ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
-                        errmsg("file \"%s\" has the content of import " INT64_FORMAT ", which was loaded into the same table",
-                               loader->import.path, earlier),
-                        errhint("To load it again, call ml_import with force => true.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_DUPLICATE_OBJECT),
+                 errmsg("file \"%s\" has the content of import " INT64_FORMAT ", which was loaded into the same table",
+                        loader->import.path, earlier),
+                 errhint("To load it again, call ml_import with force => true.")));
     }
 }
 
@@ -133,8 +134,8 @@ void load_leftovers(Leader *leader) {
 void wait_for_workers(Leader *leader) {
     while (tend_workers(leader->pool) > 0) {
         /* The postmaster sets the latch when a worker ends; the time is that of the next update of the counts. */
-        const int events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, kRefreshInterval,
-                                     PG_WAIT_EXTENSION);
+        const int events =
+            WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, kRefreshInterval, PG_WAIT_EXTENSION);
         ResetLatch(MyLatch);
         CHECK_FOR_INTERRUPTS();
         if ((events & WL_TIMEOUT) != 0) {
@@ -148,7 +149,8 @@ void analyze_target(Leader *leader) {
     const Loader *loader = &leader->loader;
     const MemoryContext context = CurrentMemoryContext;
 
-    report_activity("movielens_ingest: analyzing %s after import " INT64_FORMAT, loader->import.target, loader->import.id);
+    report_activity("movielens_ingest: analyzing %s after import " INT64_FORMAT, loader->import.target,
+                    loader->import.id);
     PG_TRY();
     {
         begin_transaction(&loader->identity);
@@ -168,8 +170,9 @@ void analyze_target(Leader *leader) {
         if (error->sqlerrcode == ERRCODE_QUERY_CANCELED) {
             ReThrowError(error);
         }
-        ereport(WARNING, (errcode(error->sqlerrcode), errmsg("could not analyze %s after import " INT64_FORMAT ": %s",
-                                                             loader->import.target, loader->import.id, error->message)));
+        ereport(WARNING,
+                (errcode(error->sqlerrcode), errmsg("could not analyze %s after import " INT64_FORMAT ": %s",
+                                                    loader->import.target, loader->import.id, error->message)));
     }
     PG_END_TRY();
 }
@@ -194,8 +197,8 @@ void prepare_workers(Leader *leader) {
     begin_transaction(&loader->identity);
     mark_started(&loader->ledger, loader->import.id);
     commit_transaction();
-    loader->shared = create_shared_import(loader_count(&loader->import.options), &loader->identity, loader->ledger.files,
-                                          loader->import.id, &segment);
+    loader->shared = create_shared_import(loader_count(&loader->import.options), &loader->identity,
+                                          loader->ledger.files, loader->import.id, &segment);
     leader->pool = make_worker_pool(loader, segment);
     leader->refreshed = GetCurrentTimestamp();
 }
@@ -222,9 +225,7 @@ void lead(Leader *leader) {
         run_import(leader);
     }
     PG_CATCH();
-    {
-        error = abort_transaction(context);
-    }
+    { error = abort_transaction(context); }
     PG_END_TRY();
 
     /* Nobody loads any more when the totals are taken. */
@@ -247,7 +248,8 @@ BackgroundWorkerHandle *register_leader(const LeaderArguments *arguments) {
     char name[BGW_MAXLEN];
 
     snprintf(name, sizeof(name), "movielens_ingest leader for import " INT64_FORMAT, arguments->import_id);
-    return register_process("movielens_ingest_leader_main", "movielens_ingest leader", name, arguments, sizeof(*arguments));
+    return register_process("movielens_ingest_leader_main", "movielens_ingest leader", name, arguments,
+                            sizeof(*arguments));
 }
 
 } // namespace movielens_ingest::pg

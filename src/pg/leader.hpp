@@ -20,8 +20,8 @@ struct LeaderArguments {
 static_assert(std::is_trivially_copyable_v<LeaderArguments> && sizeof(LeaderArguments) <= BGW_EXTRALEN);
 
 /*
- * Registers the leader as a background worker that notifies this process. Null: the server has no slot free. The handle is in
- * the current memory context.
+ * Registers the leader as a background worker that notifies this process. Null: the server has no slot free. The handle
+ * is in the current memory context.
  */
 BackgroundWorkerHandle *register_leader(const LeaderArguments *arguments);
 

@@ -40,8 +40,7 @@ StatementScope begin_statement(const Ledger *ledger) {
     StatementScope scope;
 
     GetUserIdAndSecContext(&scope.user, &scope.security_context);
-    SetUserIdAndSecContext(ledger->owner,
-                           scope.security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+    SetUserIdAndSecContext(ledger->owner, scope.security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
     scope.guc_level = NewGUCNestLevel();
     (void)set_config_option("search_path", "pg_catalog, pg_temp", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
                             false);

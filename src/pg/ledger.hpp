@@ -40,8 +40,8 @@ struct Import {
     int column_count; /* columns of the target, in the order of the file's fields */
     const char **columns;
     core::LineEnd line_end;
-    int64 data_start; /* byte offset of the first data record */
-    int64 data_line;  /* its physical line */
+    int64 data_start;  /* byte offset of the first data record */
+    int64 data_line;   /* its physical line */
     int setting_count; /* settings of the session that called: names and values by turns */
     const char **settings;
 };
@@ -98,7 +98,8 @@ void mark_planned(const Ledger *ledger, int64 id, int64 rows);
 void refresh_totals(const Ledger *ledger, int64 id);
 /* Records that are loaded, from process_chunks. */
 int64 loaded_records(const Ledger *ledger, int64 id);
-/* The same as refresh_totals(), and gives the import its last status. status null: by its chunks. sqlstate and error may be null. */
+/* The same as refresh_totals(), and gives the import its last status. status null: by its chunks. sqlstate and error
+ * may be null. */
 void end_import(const Ledger *ledger, int64 id, const char *status, const char *sqlstate, const char *error);
 
 /* --- ledger_chunks.cpp: chunks and rejects --- */
@@ -111,8 +112,8 @@ bool claim_chunk(const Ledger *ledger, int64 chunk_id);
 void add_reject(const Ledger *ledger, int64 import_id, int64 chunk_id, const Reject *reject);
 void complete_chunk(const Ledger *ledger, int64 chunk_id, const ChunkCounts *counts);
 /*
- * Notes the error of an attempt. The chunk stays Pending, and true is returned, while it has had no more than max_retries
- * attempts; else it is Failed. max_retries -1: at once. uncount: the attempt does not count.
+ * Notes the error of an attempt. The chunk stays Pending, and true is returned, while it has had no more than
+ * max_retries attempts; else it is Failed. max_retries -1: at once. uncount: the attempt does not count.
  */
 bool fail_attempt(const Ledger *ledger, int64 import_id, int64 number, const char *sqlstate, const char *error,
                   int max_retries, bool uncount);

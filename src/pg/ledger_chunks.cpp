@@ -103,14 +103,14 @@ void complete_chunk(const Ledger *ledger, int64 chunk_id, const ChunkCounts *cou
 bool fail_attempt(const Ledger *ledger, int64 import_id, int64 number, const char *sqlstate, const char *error,
                   int max_retries, bool uncount) {
     const StatementScope scope = begin_statement(ledger);
-    const uint64 updated =
-        run_statement(ledger,
-                      "UPDATE ledger.process_chunks SET sqlstate = $3, errors = $4, attempts = attempts - $6::integer,"
-                      " status = CASE WHEN attempts - $6::integer > $5 THEN 'Failed' ELSE status END,"
-                      " ended = CASE WHEN attempts - $6::integer > $5 THEN clock_timestamp() END"
-                      " WHERE uploaded_file_id = $1 AND chunk_number = $2 AND status = 'Pending'"
-                      " RETURNING (status = 'Pending')::integer::bigint",
-                      {param(import_id), param(number), param(sqlstate), param(error), param(max_retries), param(uncount)});
+    const uint64 updated = run_statement(
+        ledger,
+        "UPDATE ledger.process_chunks SET sqlstate = $3, errors = $4, attempts = attempts - $6::integer,"
+        " status = CASE WHEN attempts - $6::integer > $5 THEN 'Failed' ELSE status END,"
+        " ended = CASE WHEN attempts - $6::integer > $5 THEN clock_timestamp() END"
+        " WHERE uploaded_file_id = $1 AND chunk_number = $2 AND status = 'Pending'"
+        " RETURNING (status = 'Pending')::integer::bigint",
+        {param(import_id), param(number), param(sqlstate), param(error), param(max_retries), param(uncount)});
     const bool pending = updated > 0 && result_int64(0, 1) != 0;
     end_statement(&scope);
     return pending;

@@ -43,23 +43,24 @@ int64 add_import(const Ledger *ledger, const Import *import) {
 
     const StatementScope scope = begin_statement(ledger);
     /* A file name of more than 255 characters is cut; file_path has all of it. */
-    run_statement(ledger,
-                  "INSERT INTO ledger.uploaded_files"
-                  " (file_name, file_path, file_size, target, owner_oid, owner_name, options, plan)"
-                  " VALUES (left($1, 255), $2, $3, $4, $5, $6::name, $7::jsonb, $8::jsonb)"
-                  " RETURNING id",
-                  {param(base_name(import->path)), param(import->path), param(import->file.size), param(import->target),
-                   param(user), param(user_name),
-                   param(psprintf("{\"chunk_size\": %d, \"min_chunks\": %d, \"max_workers\": %d, \"max_retries\": %d,"
-                                  " \"force\": %s}",
-                                  options->chunk_size, options->min_chunks, options->max_workers, options->max_retries,
-                                  options->force ? "true" : "false")),
-                   param(psprintf("{\"device\": " INT64_FORMAT ", \"inode\": " INT64_FORMAT ", \"modified\": " INT64_FORMAT
-                                  ", \"encoding\": \"%s\", \"line_end\": \"%s\", \"data_start\": " INT64_FORMAT
-                                  ", \"data_line\": " INT64_FORMAT ", \"target_oid\": %u}",
-                                  import->file.device, import->file.inode, import->file.modified,
-                                  pg_encoding_to_char(import->encoding), kLineEnds[static_cast<int>(import->line_end)],
-                                  import->data_start, import->data_line, import->target_oid))});
+    run_statement(
+        ledger,
+        "INSERT INTO ledger.uploaded_files"
+        " (file_name, file_path, file_size, target, owner_oid, owner_name, options, plan)"
+        " VALUES (left($1, 255), $2, $3, $4, $5, $6::name, $7::jsonb, $8::jsonb)"
+        " RETURNING id",
+        {param(base_name(import->path)), param(import->path), param(import->file.size), param(import->target),
+         param(user), param(user_name),
+         param(psprintf("{\"chunk_size\": %d, \"min_chunks\": %d, \"max_workers\": %d, \"max_retries\": %d,"
+                        " \"force\": %s}",
+                        options->chunk_size, options->min_chunks, options->max_workers, options->max_retries,
+                        options->force ? "true" : "false")),
+         param(psprintf("{\"device\": " INT64_FORMAT ", \"inode\": " INT64_FORMAT ", \"modified\": " INT64_FORMAT
+                        ", \"encoding\": \"%s\", \"line_end\": \"%s\", \"data_start\": " INT64_FORMAT
+                        ", \"data_line\": " INT64_FORMAT ", \"target_oid\": %u}",
+                        import->file.device, import->file.inode, import->file.modified,
+                        pg_encoding_to_char(import->encoding), kLineEnds[static_cast<int>(import->line_end)],
+                        import->data_start, import->data_line, import->target_oid))});
     const int64 id = result_int64(0, 1);
     run_statement(ledger,
                   "UPDATE ledger.uploaded_files"
@@ -175,9 +176,9 @@ Datum read_visible_import(const Ledger *ledger, int64 id, bool *processing) {
     const StatementScope scope = begin_statement(ledger);
     /* As the user, so that the policies of the table decide: the text is fixed, and search_path safe. */
     SetUserIdAndSecContext(user, scope.security_context);
-    const bool found = query_statement(ledger,
-                                       "SELECT f, f.status = 'Processing' FROM ledger.uploaded_files f WHERE id = $1",
-                                       {param(id)}) > 0;
+    const bool found =
+        query_statement(ledger, "SELECT f, f.status = 'Processing' FROM ledger.uploaded_files f WHERE id = $1",
+                        {param(id)}) > 0;
     if (found) {
         bool null;
         *processing = DatumGetBool(result(0, 2, &null));

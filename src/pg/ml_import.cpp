@@ -1,6 +1,6 @@
 /*
- * ml_import.cpp - the SQL function ml_import(): checks everything that can be checked at once, registers the import, and
- * has it started at commit.
+ * ml_import.cpp - the SQL function ml_import(): checks everything that can be checked at once, registers the import,
+ * and has it started at commit.
  */
 #include "pg/boundary.hpp"
 #include "pg/header.hpp"

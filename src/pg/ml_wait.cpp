@@ -19,7 +19,8 @@ struct LockWait {
     int64 timeout; /* milliseconds; 0: none */
 };
 
-/* Sleeps until the leader has ended. With a timeout it raises 55P03 when it is over; the caller's lock_timeout is not ours. */
+/* Sleeps until the leader has ended. With a timeout it raises 55P03 when it is over; the caller's lock_timeout is not
+ * ours. */
 void wait_for_leader(void *argument) {
     const auto *wait = static_cast<LockWait *>(argument);
     char timeout[32];
@@ -84,10 +85,11 @@ MOVIELENS_INGEST_FUNCTION(ml_wait) {
 
         row = read_visible_import(&ledger, id, &processing);
         if (ended && processing) {
-            ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                            errmsg("import " INT64_FORMAT " was interrupted", id),
-                            errdetail("Its processes are gone. What its chunks in process_chunks that are Completed hold is "
-                                      "loaded, the rest is not.")));
+            ereport(ERROR,
+                    (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                     errmsg("import " INT64_FORMAT " was interrupted", id),
+                     errdetail("Its processes are gone. What its chunks in process_chunks that are Completed hold is "
+                               "loaded, the rest is not.")));
         }
     }
     PG_RETURN_DATUM(row);

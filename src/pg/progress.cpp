@@ -15,15 +15,12 @@ void report_activity(const char *format, ...) {
 void report_idle() { pgstat_report_activity(STATE_IDLE, nullptr); }
 
 void report_chunk(Oid target, uint64 total_bytes, uint64 read_bytes, const ChunkCounts *counts) {
-    const int parameters[] = {PROGRESS_COPY_COMMAND,         PROGRESS_COPY_TYPE,
-                              PROGRESS_COPY_BYTES_TOTAL,     PROGRESS_COPY_BYTES_PROCESSED,
+    const int parameters[] = {PROGRESS_COPY_COMMAND,          PROGRESS_COPY_TYPE,
+                              PROGRESS_COPY_BYTES_TOTAL,      PROGRESS_COPY_BYTES_PROCESSED,
                               PROGRESS_COPY_TUPLES_PROCESSED, PROGRESS_COPY_TUPLES_EXCLUDED};
-    const int64 values[] = {PROGRESS_COPY_COMMAND_FROM,
-                            PROGRESS_COPY_TYPE_FILE,
-                            static_cast<int64>(total_bytes),
-                            static_cast<int64>(read_bytes),
-                            counts->loaded,
-                            counts->rejected + counts->skipped};
+    const int64 values[] = {
+        PROGRESS_COPY_COMMAND_FROM,     PROGRESS_COPY_TYPE_FILE, static_cast<int64>(total_bytes),
+        static_cast<int64>(read_bytes), counts->loaded,          counts->rejected + counts->skipped};
 
     if (MyBEEntry == nullptr || MyBEEntry->st_progress_command != PROGRESS_COMMAND_COPY) {
         pgstat_progress_start_command(PROGRESS_COMMAND_COPY, target);

@@ -32,10 +32,11 @@ struct RecordReader {
 namespace {
 
 void raise_file_changed(const RecordReader *reader) {
-    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                    errmsg("file \"%s\" has changed since its import began", reader->import->path),
-                    errdetail("Bytes " UINT64_FORMAT " to " UINT64_FORMAT " are not those that were planned.",
-                              static_cast<uint64>(reader->chunk->start_byte), static_cast<uint64>(reader->chunk->end_byte))));
+    ereport(ERROR,
+            (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+             errmsg("file \"%s\" has changed since its import began", reader->import->path),
+             errdetail("Bytes " UINT64_FORMAT " to " UINT64_FORMAT " are not those that were planned.",
+                       static_cast<uint64>(reader->chunk->start_byte), static_cast<uint64>(reader->chunk->end_byte))));
 }
 
 void add_record(RecordReader *reader, size_t offset, const core::Record *record) {
@@ -99,7 +100,8 @@ bool read_piece(RecordReader *reader, Piece *piece) {
         return false;
     }
     for (;;) {
-        const size_t wanted = static_cast<size_t>(Min(static_cast<uint64>(reader->buffer_size), end - reader->position));
+        const size_t wanted =
+            static_cast<size_t>(Min(static_cast<uint64>(reader->buffer_size), end - reader->position));
         if (read_source_file(reader->fd, reader->import->path, reader->buffer, wanted, reader->position) != wanted) {
             raise_file_changed(reader);
         }

@@ -39,8 +39,7 @@ void begin_insertion(Insertion *insertion, Relation target) {
     ExecInitResultRelation(insertion->estate, insertion->relinfo, 1);
     ExecOpenIndices(insertion->relinfo, false);
     AfterTriggerBeginQuery();
-    insertion->transition_capture =
-        MakeTransitionCaptureState(target->trigdesc, RelationGetRelid(target), CMD_INSERT);
+    insertion->transition_capture = MakeTransitionCaptureState(target->trigdesc, RelationGetRelid(target), CMD_INSERT);
     insertion->command_id = GetCurrentCommandId(true);
     insertion->bulk_state = GetBulkInsertState();
     ExecBSInsertTriggers(insertion->estate, insertion->relinfo);
@@ -63,8 +62,8 @@ void flush(Insertion *insertion) {
     }
     /* table_multi_insert leaks. */
     const MemoryContext context = MemoryContextSwitchTo(GetPerTupleMemoryContext(insertion->estate));
-    table_multi_insert(insertion->relinfo->ri_RelationDesc, insertion->slots, insertion->buffered, insertion->command_id, 0,
-                       insertion->bulk_state);
+    table_multi_insert(insertion->relinfo->ri_RelationDesc, insertion->slots, insertion->buffered,
+                       insertion->command_id, 0, insertion->bulk_state);
     MemoryContextSwitchTo(context);
 
     for (int i = 0; i < insertion->buffered; i++) {

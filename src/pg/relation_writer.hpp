@@ -19,8 +19,9 @@ struct TupleRange {
 };
 
 /*
- * Inserts them, fires the statement's triggers, and checks the constraints that are immediate. Raises the error of the first
- * tuple that cannot be inserted; it is made to be called in a subtransaction, which then undoes the others. range: a TupleRange.
+ * Inserts them, fires the statement's triggers, and checks the constraints that are immediate. Raises the error of the
+ * first tuple that cannot be inserted; it is made to be called in a subtransaction, which then undoes the others.
+ * range: a TupleRange.
  */
 void insert_range(void *range);
 

@@ -17,8 +17,9 @@ int retry_delay = 1000;
 
 void check_range(const char *name, int value, int least, int most) {
     if (value < least || value > most) {
-        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid value for option \"%s\": %d", name, value),
-                        errdetail("Valid values are between %d and %d.", least, most)));
+        ereport(ERROR,
+                (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid value for option \"%s\": %d", name, value),
+                 errdetail("Valid values are between %d and %d.", least, most)));
     }
 }
 

@@ -8,7 +8,8 @@ constexpr uint32 kMagic = 0x6d6c6931; /* "mli1" */
 
 } // namespace
 
-SharedImport *create_shared_import(int slots, const Identity *identity, Oid files, int64 import_id, dsm_handle *handle) {
+SharedImport *create_shared_import(int slots, const Identity *identity, Oid files, int64 import_id,
+                                   dsm_handle *handle) {
     const Size size = offsetof(SharedImport, slot) + sizeof(LoaderSlot) * static_cast<Size>(slots);
 
     /* Outside of a transaction there is no resource owner: the mapping lasts as long as the process. */

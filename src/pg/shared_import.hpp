@@ -11,7 +11,7 @@
 namespace movielens_ingest::pg {
 
 struct LoaderSlot {
-    int64 chunk;  /* number of the chunk being loaded; 0: none */
+    int64 chunk;   /* number of the chunk being loaded; 0: none */
     bool finished; /* it ended because there was nothing left to take */
 };
 

@@ -4,8 +4,9 @@ namespace movielens_ingest::pg {
 
 namespace {
 
-constexpr char kHint[] = "The file is read by the PostgreSQL server, not by the client: it must be on the server's machine, and its "
-                         "operating system user must be able to read it.";
+constexpr char kHint[] =
+    "The file is read by the PostgreSQL server, not by the client: it must be on the server's machine, and its "
+    "operating system user must be able to read it.";
 
 FileIdentity identity_of(const struct stat *status) {
     FileIdentity identity;
@@ -58,7 +59,8 @@ FileIdentity identify_file(const char *path) {
 
     /* Before it is opened: opening a device can do something. */
     if (stat(path, &status) != 0) {
-        ereport(ERROR, (errcode_for_file_access(), errmsg("could not stat file \"%s\": %m", path), errhint("%s", kHint)));
+        ereport(ERROR,
+                (errcode_for_file_access(), errmsg("could not stat file \"%s\": %m", path), errhint("%s", kHint)));
     }
     require_regular_file(path, &status);
     return identity_of(&status);
@@ -88,12 +90,11 @@ int open_planned_file(const Import *import) {
     const FileIdentity found = identity_of(&status);
     if (found.device != import->file.device || found.inode != import->file.inode || found.size != import->file.size ||
         found.modified != import->file.modified) {
-        ereport(ERROR,
-                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                 errmsg("file \"%s\" has changed since its import began", import->path),
-                 errdetail("Its size was " INT64_FORMAT " bytes and is " INT64_FORMAT
-                           " bytes; its modification time, inode or device may differ too.",
-                           import->file.size, found.size)));
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("file \"%s\" has changed since its import began", import->path),
+                        errdetail("Its size was " INT64_FORMAT " bytes and is " INT64_FORMAT
+                                  " bytes; its modification time, inode or device may differ too.",
+                                  import->file.size, found.size)));
     }
     return fd;
 }

@@ -10,8 +10,9 @@
 namespace movielens_ingest::pg {
 
 /*
- * At the call: an absolute path without superfluous parts, and the identity of the regular file there. Raises 42602 for a
- * relative path, 42809 for what is not a regular file, 42501 for a role that COPY would not let read it, and the error of the system else.
+ * At the call: an absolute path without superfluous parts, and the identity of the regular file there. Raises 42602 for
+ * a relative path, 42809 for what is not a regular file, 42501 for a role that COPY would not let read it, and the
+ * error of the system else.
  */
 const char *check_path(const char *path);
 FileIdentity identify_file(const char *path);

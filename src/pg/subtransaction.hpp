@@ -8,9 +8,9 @@
 namespace movielens_ingest::pg {
 
 /*
- * Runs work(argument) in a subtransaction. Null: it committed. Else the error that it raised, copied into the current memory
- * context, and the subtransaction is rolled back. work runs in a memory context of its own, which is deleted afterwards, and
- * must hold no local with a destructor.
+ * Runs work(argument) in a subtransaction. Null: it committed. Else the error that it raised, copied into the current
+ * memory context, and the subtransaction is rolled back. work runs in a memory context of its own, which is deleted
+ * afterwards, and must hold no local with a destructor.
  */
 ErrorData *try_in_subtransaction(void (*work)(void *), void *argument);
 

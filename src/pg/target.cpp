@@ -7,8 +7,8 @@ namespace movielens_ingest::pg {
 namespace {
 
 /*
- * Calls one of the extension's own SQL functions, found by schema and name: nothing of the caller's search_path is in it.
- * A null pointer among the arguments is NULL. NULL comes back as 0.
+ * Calls one of the extension's own SQL functions, found by schema and name: nothing of the caller's search_path is in
+ * it. A null pointer among the arguments is NULL. NULL comes back as 0.
  */
 Datum call_internal(Oid schema, const char *name, const NullableDatum *arguments, const Oid *types, int count) {
     List *names = list_make2(makeString(get_namespace_name(schema)), makeString(pstrdup(name)));
@@ -51,20 +51,24 @@ void require_ordinary_table(Relation target) {
         ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("cannot import into view \"%s\"", name)));
         break;
     case RELKIND_MATVIEW:
-        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("cannot import into materialized view \"%s\"", name)));
+        ereport(ERROR,
+                (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("cannot import into materialized view \"%s\"", name)));
         break;
     case RELKIND_SEQUENCE:
         ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("cannot import into sequence \"%s\"", name)));
         break;
     case RELKIND_PARTITIONED_TABLE:
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot import into partitioned table \"%s\"", name),
-                        errhint("Import into its partitions.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot import into partitioned table \"%s\"", name),
+                 errhint("Import into its partitions.")));
         break;
     case RELKIND_FOREIGN_TABLE:
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot import into foreign table \"%s\"", name)));
+        ereport(ERROR,
+                (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot import into foreign table \"%s\"", name)));
         break;
     default:
-        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("cannot import into non-table relation \"%s\"", name)));
+        ereport(ERROR,
+                (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("cannot import into non-table relation \"%s\"", name)));
     }
 
     if (IsSystemRelation(target)) {
@@ -72,12 +76,14 @@ void require_ordinary_table(Relation target) {
                         errmsg("permission denied: \"%s\" is a system catalog", name)));
     }
     if (target->rd_rel->relpersistence == RELPERSISTENCE_TEMP) {
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot import into temporary table \"%s\"", name),
-                        errdetail("Other processes load it, and they cannot see a temporary table.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot import into temporary table \"%s\"", name),
+                 errdetail("Other processes load it, and they cannot see a temporary table.")));
     }
     if (target->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT) {
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot import into unlogged table \"%s\"", name),
-                        errdetail("A crash would empty the table but not the record of what has been loaded.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot import into unlogged table \"%s\"", name),
+                 errdetail("A crash would empty the table but not the record of what has been loaded.")));
     }
     if (check_enable_rls(RelationGetRelid(target), InvalidOid, false) == RLS_ENABLED) {
         /* COPY FROM refuses it too (DoCopy). */
@@ -98,7 +104,8 @@ void require_insert(Relation target, const char *const *columns, int column_coun
         allowed = column_count > 0;
         for (int i = 0; i < column_count && allowed; i++) {
             const AttrNumber attnum = get_attnum(relid, columns[i]);
-            allowed = attnum != InvalidAttrNumber && pg_attribute_aclcheck(relid, attnum, user, ACL_INSERT) == ACLCHECK_OK;
+            allowed =
+                attnum != InvalidAttrNumber && pg_attribute_aclcheck(relid, attnum, user, ACL_INSERT) == ACLCHECK_OK;
         }
     }
     if (!allowed) {
@@ -156,7 +163,8 @@ bool may_analyze(Oid target) {
 }
 
 const char *qualified_name(Relation target) {
-    return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(target)), RelationGetRelationName(target));
+    return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(target)),
+                                      RelationGetRelationName(target));
 }
 
 } // namespace movielens_ingest::pg

@@ -14,8 +14,8 @@ namespace movielens_ingest::pg {
 Oid find_target(Oid schema, const char *path);
 
 /*
- * Opens the target with the lock that COPY takes, and raises an error unless it is an ordinary table that the current user
- * may load these columns into. Raises 42P01 when it is gone. columns null: some column or the table will do.
+ * Opens the target with the lock that COPY takes, and raises an error unless it is an ordinary table that the current
+ * user may load these columns into. Raises 42P01 when it is gone. columns null: some column or the table will do.
  */
 Relation open_target(Oid target, const char *const *columns, int column_count);
 

@@ -109,7 +109,8 @@ void add_default(TupleFormer *former, EState *estate, int index) {
         return;
     }
     expression = expression_planner(expression);
-    former->defaults[former->default_count++] = {NameStr(attribute->attname), index, ExecPrepareExpr(expression, estate)};
+    former->defaults[former->default_count++] = {NameStr(attribute->attname), index,
+                                                 ExecPrepareExpr(expression, estate)};
     former->needs_input = true;
     former->has_volatile_defaults |= contain_volatile_functions_not_nextval(reinterpret_cast<Node *>(expression));
 }
@@ -187,7 +188,8 @@ TupleFormer *make_tuple_former(const Import *import, Relation target) {
     former->target = target;
     former->encoding = import->encoding;
     former->splitter = construct<core::FieldSplitter>(CurrentMemoryContext, dialect);
-    former->record_context = AllocSetContextCreate(CurrentMemoryContext, "movielens_ingest record", ALLOCSET_DEFAULT_SIZES);
+    former->record_context =
+        AllocSetContextCreate(CurrentMemoryContext, "movielens_ingest record", ALLOCSET_DEFAULT_SIZES);
     former->econtext = GetPerTupleExprContext(estate);
     former->values = static_cast<Datum *>(palloc0(sizeof(Datum) * static_cast<Size>(Max(natts, 1))));
     former->nulls = static_cast<bool *>(palloc0(sizeof(bool) * static_cast<Size>(Max(natts, 1))));
@@ -260,7 +262,8 @@ HeapTuple form_tuple(TupleFormer *former, const char *bytes, const RecordPlace *
 
         former->column = column->name;
         if (i >= field_count) {
-            ereport(ERROR, (errcode(ERRCODE_BAD_COPY_FILE_FORMAT), errmsg("missing data for column \"%s\"", column->name)));
+            ereport(ERROR,
+                    (errcode(ERRCODE_BAD_COPY_FILE_FORMAT), errmsg("missing data for column \"%s\"", column->name)));
         }
         const core::Field field = fields[i];
         const bool null = field.data == nullptr;
@@ -286,7 +289,8 @@ HeapTuple form_tuple(TupleFormer *former, const char *bytes, const RecordPlace *
         const Default *with = &former->defaults[i];
 
         former->column = with->name;
-        former->values[with->index] = ExecEvalExprSwitchContext(with->expression, former->econtext, &former->nulls[with->index]);
+        former->values[with->index] =
+            ExecEvalExprSwitchContext(with->expression, former->econtext, &former->nulls[with->index]);
     }
     former->column = nullptr;
 

@@ -16,8 +16,8 @@ struct TupleFormer;
 TupleFormer *make_tuple_former(const Import *import, Relation target);
 
 /*
- * Forms the tuple of a record in the current memory context. Null: it cannot be done without raising an error, or without
- * running code that may; may_raise then raises the error that COPY would raise, or forms the tuple.
+ * Forms the tuple of a record in the current memory context. Null: it cannot be done without raising an error, or
+ * without running code that may; may_raise then raises the error that COPY would raise, or forms the tuple.
  */
 HeapTuple form_tuple(TupleFormer *former, const char *bytes, const RecordPlace *record, bool may_raise);
 

@@ -45,7 +45,8 @@ void return_chunk(WorkerPool *pool, int64 number) {
     begin_transaction(&leader->identity);
     /* When the worker had committed before it was lost, the chunk is not Pending, and this does nothing. */
     (void)fail_attempt(&leader->ledger, leader->import.id, number, unpack_sql_state(ERRCODE_ADMIN_SHUTDOWN),
-                       "the worker that was loading the chunk was terminated", leader->import.options.max_retries, false);
+                       "the worker that was loading the chunk was terminated", leader->import.options.max_retries,
+                       false);
     commit_transaction();
 }
 
@@ -68,8 +69,8 @@ void start_workers(WorkerPool *pool, int64 processes) {
 
     for (int slot = 1; slot < slots; slot++) {
         if (!start_worker(pool, slot)) {
-            ereport(LOG, (errmsg("import " INT64_FORMAT " goes on with %d of %d workers", pool->leader->import.id, slot - 1,
-                                 slots - 1),
+            ereport(LOG, (errmsg("import " INT64_FORMAT " goes on with %d of %d workers", pool->leader->import.id,
+                                 slot - 1, slots - 1),
                           errhint("You may need to increase max_worker_processes.")));
             break;
         }

@@ -13,12 +13,13 @@ struct WorkerPool;
 /* For the life of the process. Should the leader end in any way, its workers are told to end too. */
 WorkerPool *make_worker_pool(Loader *leader, dsm_handle segment);
 
-/* Starts workers so that so many processes load, the leader counted, or as many as there are slots, or as the server has room for. */
+/* Starts workers so that so many processes load, the leader counted, or as many as there are slots, or as the server
+ * has room for. */
 void start_workers(WorkerPool *pool, int64 processes);
 
 /*
- * Sees which workers have ended. The chunk of a lost one goes back to Pending, or is Failed when it has had its attempts; while
- * chunks are waiting, another worker takes its place. Returns how many are alive.
+ * Sees which workers have ended. The chunk of a lost one goes back to Pending, or is Failed when it has had its
+ * attempts; while chunks are waiting, another worker takes its place. Returns how many are alive.
  */
 int tend_workers(WorkerPool *pool);
 

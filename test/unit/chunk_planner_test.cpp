@@ -196,8 +196,8 @@ TEST(ChunkPlanner, BytesBehindTheEndAreIgnored) {
 
 TEST(ChunkPlanner, HugeSettingsDoNotOverflow) {
     const std::string bytes = numbered_lines(50, "\n");
-    for (const uint64_t chunk_size : {kMax, kMax / 2, kMax / 10000, kMax / 10000 + 1})
-        for (const uint64_t min_chunks : {uint64_t{1}, uint64_t{7}, ChunkPlanner::kMaxMinChunks})
+    for (const uint64_t chunk_size : {kMax, kMax / 2, kMax / 2 + 2, kMax / 10000 + 1})
+        for (const uint64_t min_chunks : {uint64_t{1}, uint64_t{2}, uint64_t{7}, ChunkPlanner::kMaxMinChunks})
             check(bytes, with(LineEnd::Lf), 0, 1, chunk_size, min_chunks, 64);
 }
 

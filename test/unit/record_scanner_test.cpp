@@ -181,6 +181,8 @@ TEST(RecordScanner, TheEndOfCopyMarkerStandsAloneOnItsLine) {
     EXPECT_EQ(scan("\\.\ra\r\n", LineEnd::CrLf), (Records{{0, 6, 4, 1, kCr}}));
     EXPECT_EQ(scan("\\.\r", LineEnd::CrLf), (Records{{0, 3, 3, 0, kCr}}));
     EXPECT_EQ(scan("\\.\n", LineEnd::Cr), (Records{{0, 3, 2, 0, kLf}}));
+    for (const char *bytes : {"\\.\r", "\\.\n"})
+        EXPECT_EQ(scan(bytes, LineEnd::Unknown), (Records{{0, 3, 2, 1, kMarker}})) << visible(bytes);
 }
 
 /* COPY looks for the marker before it minds quotes. */
