@@ -153,6 +153,27 @@ COMMENT ON POLICY uploaded_files_read ON @extschema@.uploaded_files IS 'a role s
 COMMENT ON POLICY process_chunks_read ON @extschema@.process_chunks IS 'chunks are seen by those who see the import';
 COMMENT ON POLICY rejected_rows_read ON @extschema@.rejected_rows IS 'refused records are seen by those who see the import';
 
+-- Row security does not cover TRUNCATE.
+CREATE FUNCTION @extschema@._refuse_truncate() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION 'permission denied to truncate table "%"', TG_TABLE_NAME
+        USING ERRCODE = 'insufficient_privilege', DETAIL = 'Only the extension writes the ledger.';
+END
+$$;
+COMMENT ON FUNCTION @extschema@._refuse_truncate() IS 'internal: keeps TRUNCATE off the ledger';
+CREATE TRIGGER uploaded_files_truncate BEFORE TRUNCATE ON @extschema@.uploaded_files
+    EXECUTE FUNCTION @extschema@._refuse_truncate();
+CREATE TRIGGER process_chunks_truncate BEFORE TRUNCATE ON @extschema@.process_chunks
+    EXECUTE FUNCTION @extschema@._refuse_truncate();
+CREATE TRIGGER rejected_rows_truncate BEFORE TRUNCATE ON @extschema@.rejected_rows
+    EXECUTE FUNCTION @extschema@._refuse_truncate();
+COMMENT ON TRIGGER uploaded_files_truncate ON @extschema@.uploaded_files IS 'keeps TRUNCATE off the ledger';
+COMMENT ON TRIGGER process_chunks_truncate ON @extschema@.process_chunks IS 'keeps TRUNCATE off the ledger';
+COMMENT ON TRIGGER rejected_rows_truncate ON @extschema@.rejected_rows IS 'keeps TRUNCATE off the ledger';
+
 GRANT SELECT ON @extschema@.uploaded_files, @extschema@.process_chunks, @extschema@.rejected_rows TO PUBLIC;
 
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.uploaded_files', '');

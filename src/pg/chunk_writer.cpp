@@ -13,11 +13,14 @@ namespace movielens_ingest::pg {
 
 namespace {
 
+constexpr int kReportInterval = 1000; /* records */
+
 struct ChunkWork {
     const Ledger *ledger;
     int64 import_id;
-    int64 chunk_id;
+    const LedgerChunk *chunk;
     Relation target;
+    Bitmapset *columns; /* of the target that the file loads */
     TupleFormer *former;
     Piece piece;
     HeapTuple *tuples;            /* of the piece; null where a record was refused */
@@ -41,10 +44,30 @@ bool references_itself(Relation target) {
     return false;
 }
 
+/* Bytes of the chunk up to the end of a record. */
+uint64 bytes_behind(const ChunkWork *work, int index) {
+    const RecordPlace *record = &work->piece.records[index];
+
+    return work->piece.start_byte + record->offset + record->size - work->chunk->chunk.start_byte;
+}
+
+void report(const ChunkWork *work, uint64 read_bytes) {
+    const core::Chunk *chunk = &work->chunk->chunk;
+
+    report_chunk(RelationGetRelid(work->target), chunk->end_byte - chunk->start_byte, read_bytes, &work->counts);
+}
+
 /* Raises the error again unless it is the record's own. */
 void require_reject(ErrorData *error) {
     if (core::error_fate(sqlstate_of(error)) != core::ErrorFate::Reject) {
         ReThrowError(error);
+    }
+}
+
+/* The record work->next has become a tuple. */
+void report_formed(const ChunkWork *work) {
+    if (work->next % kReportInterval == 0) {
+        report_bytes(bytes_behind(work, work->next));
     }
 }
 
@@ -63,7 +86,7 @@ void reject_record(ChunkWork *work, int index, const ErrorData *error, const cha
     reject.raw_size = record->size;
 
     const MemoryContext context = MemoryContextSwitchTo(work->reject_context);
-    add_reject(work->ledger, work->import_id, work->chunk_id, &reject);
+    add_reject(work->ledger, work->import_id, work->chunk->id, &reject);
     MemoryContextSwitchTo(context);
     MemoryContextReset(work->reject_context);
     work->tuples[index] = nullptr;
@@ -78,6 +101,7 @@ void form_tuples(void *argument) {
         CHECK_FOR_INTERRUPTS();
         MemoryContextSwitchTo(work->piece_context);
         work->tuples[work->next] = form_tuple(work->former, work->piece.bytes, &work->piece.records[work->next], true);
+        report_formed(work);
         work->next++;
     } while (work->next < work->piece.count && !forming_has_effects(work->former));
 }
@@ -90,7 +114,9 @@ void form_piece(ChunkWork *work) {
         HeapTuple tuple = form_tuple(work->former, work->piece.bytes, &work->piece.records[work->next], false);
         MemoryContextSwitchTo(context);
         if (tuple != nullptr) {
-            work->tuples[work->next++] = tuple;
+            work->tuples[work->next] = tuple;
+            report_formed(work);
+            work->next++;
             continue;
         }
 
@@ -99,6 +125,7 @@ void form_piece(ChunkWork *work) {
         if (error != nullptr) {
             require_reject(error);
             reject_record(work, work->next, error, column_at_fault(work->former));
+            report(work, bytes_behind(work, work->next)); /* it ended with the subtransaction */
             FreeErrorData(error);
             work->next++;
         }
@@ -107,7 +134,7 @@ void form_piece(ChunkWork *work) {
 
 /* Inserts the tuples [from, to) as one statement. Null, or the error, which is then a record's own. */
 ErrorData *try_insert(ChunkWork *work, int from, int to) {
-    TupleRange range = {work->target, work->tuples, from, to, 0, 0};
+    TupleRange range = {work->target, work->columns, work->counts.loaded, work->tuples, from, to, 0, 0};
     ErrorData *error = try_in_subtransaction(insert_range, &range);
 
     if (error == nullptr) {
@@ -115,6 +142,7 @@ ErrorData *try_insert(ChunkWork *work, int from, int to) {
         work->counts.skipped += static_cast<int64>(range.skipped);
     } else {
         require_reject(error);
+        report(work, bytes_behind(work, to - 1)); /* it ended with the subtransaction */
     }
     return error;
 }
@@ -182,7 +210,7 @@ ChunkCounts write_chunk(const Ledger *ledger, const Import *import, const Ledger
     memset(&work, 0, sizeof(work));
     work.ledger = ledger;
     work.import_id = import->id;
-    work.chunk_id = chunk->id;
+    work.chunk = chunk;
     work.target = open_target(target, import->columns, import->column_count);
     work.former = make_tuple_former(import, work.target);
     work.references_itself = references_itself(work.target);
@@ -190,9 +218,12 @@ ChunkCounts write_chunk(const Ledger *ledger, const Import *import, const Ledger
     work.reject_context =
         AllocSetContextCreate(CurrentMemoryContext, "movielens_ingest reject", ALLOCSET_DEFAULT_SIZES);
 
-    const uint64 total_bytes = chunk->chunk.end_byte - chunk->chunk.start_byte;
+    for (int i = 0; i < import->column_count; i++) {
+        work.columns = bms_add_member(work.columns, get_attnum(target, import->columns[i]));
+    }
+
     RecordReader *reader = open_record_reader(import, &chunk->chunk);
-    report_chunk(target, total_bytes, 0, &work.counts);
+    report(&work, 0);
     while (read_piece(reader, &work.piece)) {
         MemoryContextReset(work.piece_context);
         work.tuples = static_cast<HeapTuple *>(
@@ -204,7 +235,7 @@ ChunkCounts write_chunk(const Ledger *ledger, const Import *import, const Ledger
         form_piece(&work);
         insert_tuples(&work, 0, work.piece.count);
         insert_orphans(&work);
-        report_chunk(target, total_bytes, bytes_read(reader), &work.counts);
+        report(&work, bytes_read(reader));
     }
     close_record_reader(reader);
     table_close(work.target, NoLock);

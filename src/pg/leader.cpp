@@ -185,8 +185,16 @@ bool some_loaded(Leader *leader) {
 }
 
 void finish_import(Leader *leader, const char *status, const char *sqlstate, const char *error) {
-    begin_transaction(&leader->loader.identity);
-    end_import(&leader->loader.ledger, leader->loader.import.id, status, sqlstate, error);
+    Loader *loader = &leader->loader;
+    const int64 id = loader->import.id;
+
+    begin_transaction(&loader->identity);
+    if (reopen_ledger(loader->ledger.files, &loader->ledger)) {
+        end_import(&loader->ledger, id, status, sqlstate, error);
+    } else {
+        ereport(LOG,
+                (errmsg("extension \"movielens_ingest\" was dropped while import " INT64_FORMAT " was running", id)));
+    }
     commit_transaction();
 }
 

@@ -95,7 +95,8 @@ int64 find_import_of_content(const Ledger *ledger, int64 id) {
         run_statement(ledger,
                       "SELECT older.id FROM ledger.uploaded_files this"
                       " JOIN ledger.uploaded_files older ON older.target = this.target AND older.id < this.id"
-                      " AND older.file_size = this.file_size AND older.status NOT IN ('Failed', 'Cancelled')"
+                      " AND older.file_size = this.file_size AND older.plan -> 'columns' = this.plan -> 'columns'"
+                      " AND older.status NOT IN ('Failed', 'Cancelled')"
                       " WHERE this.id = $1"
                       " AND EXISTS (SELECT FROM ledger.process_chunks c WHERE c.uploaded_file_id = this.id)"
                       " AND NOT EXISTS (SELECT FROM ledger.process_chunks c WHERE c.uploaded_file_id = this.id"

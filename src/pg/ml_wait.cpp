@@ -34,6 +34,9 @@ void wait_for_leader(void *argument) {
 
 /* False: it took longer. */
 bool wait_with_timeout(LockWait *wait) {
+    if (wait->timeout == 0) {
+        return !import_lock_is_held(wait->files, wait->import_id);
+    }
     ErrorData *error = try_in_subtransaction(wait_for_leader, wait);
 
     if (error == nullptr) {
@@ -80,7 +83,7 @@ MOVIELENS_INGEST_FUNCTION(ml_wait) {
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                         errmsg("cannot wait for import " INT64_FORMAT " during recovery", id)));
     }
-    if (processing && !(limited && wait.timeout == 0)) {
+    if (processing) {
         const bool ended = limited ? wait_with_timeout(&wait) : (wait_for_leader(&wait), true);
 
         row = read_visible_import(&ledger, id, &processing);

@@ -28,6 +28,12 @@ void report_chunk(Oid target, uint64 total_bytes, uint64 read_bytes, const Chunk
     pgstat_progress_update_multi_param(lengthof(parameters), parameters, values);
 }
 
+void report_bytes(uint64 read_bytes) {
+    pgstat_progress_update_param(PROGRESS_COPY_BYTES_PROCESSED, static_cast<int64>(read_bytes));
+}
+
+void report_tuples(int64 tuples) { pgstat_progress_update_param(PROGRESS_COPY_TUPLES_PROCESSED, tuples); }
+
 void report_chunk_ended() { pgstat_progress_end_command(); }
 
 } // namespace movielens_ingest::pg

@@ -20,4 +20,8 @@ void report_idle();
 void report_chunk(Oid target, uint64 total_bytes, uint64 read_bytes, const ChunkCounts *counts);
 void report_chunk_ended();
 
+/* Within a chunk that has been reported: what has been read of it, and how many tuples are in. */
+void report_bytes(uint64 read_bytes);
+void report_tuples(int64 tuples);
+
 } // namespace movielens_ingest::pg

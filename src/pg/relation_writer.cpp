@@ -1,5 +1,8 @@
 #include "pg/relation_writer.hpp"
 
+#include "pg/pg.hpp"
+#include "pg/progress.hpp"
+
 namespace movielens_ingest::pg {
 
 namespace {
@@ -19,18 +22,17 @@ struct Insertion {
     Size buffered_bytes;
 };
 
-void begin_insertion(Insertion *insertion, Relation target) {
+void begin_insertion(Insertion *insertion, Relation target, const Bitmapset *columns) {
     auto *rte = makeNode(RangeTblEntry);
-    const int natts = RelationGetDescr(target)->natts;
 
     rte->rtekind = RTE_RELATION;
     rte->relid = RelationGetRelid(target);
     rte->relkind = target->rd_rel->relkind;
     rte->rellockmode = RowExclusiveLock;
     rte->requiredPerms = ACL_INSERT;
-    /* What an error may show of the tuple (ExecBuildSlotValueDescription). */
-    for (int i = 0; i < natts; i++) {
-        rte->insertedCols = bms_add_member(rte->insertedCols, i + 1 - FirstLowInvalidHeapAttributeNumber);
+    /* Besides those that the user may read (ExecBuildSlotValueDescription). */
+    for (int attnum = -1; (attnum = bms_next_member(columns, attnum)) >= 0;) {
+        rte->insertedCols = bms_add_member(rte->insertedCols, attnum - FirstLowInvalidHeapAttributeNumber);
     }
 
     insertion->estate = CreateExecutorState();
@@ -105,7 +107,7 @@ void insert_range(void *argument) {
     range->inserted = 0;
     range->skipped = 0;
     PushActiveSnapshot(GetTransactionSnapshot());
-    begin_insertion(insertion, target);
+    begin_insertion(insertion, target, range->columns);
 
     EState *estate = insertion->estate;
     ResultRelInfo *relinfo = insertion->relinfo;
@@ -147,6 +149,7 @@ void insert_range(void *argument) {
             insertion->buffered_bytes += range->tuples[i]->t_len;
             if (insertion->buffered == kMostBuffered || insertion->buffered_bytes > kMostBufferedBytes) {
                 flush(insertion);
+                report_tuples(range->inserted_before + static_cast<int64>(range->inserted));
             }
         }
         range->inserted++;
