@@ -46,6 +46,14 @@ struct Import {
     const char **settings;
 };
 
+/* How the file of an import is written. */
+inline core::Dialect dialect_of(const Import *import) {
+    core::Dialect dialect;
+
+    dialect.line_end = import->line_end;
+    return dialect;
+}
+
 /* A chunk and its place in the ledger. */
 struct LedgerChunk {
     int64 id;

@@ -16,13 +16,10 @@ constexpr int kStepChunks = 10000;
 } // namespace
 
 core::ChunkPlanner *make_planner(const Import *import) {
-    core::Dialect dialect;
-
-    dialect.line_end = import->line_end;
-    return construct<core::ChunkPlanner>(CurrentMemoryContext, dialect, static_cast<uint64_t>(import->data_start),
-                                         static_cast<uint64_t>(import->data_line),
-                                         static_cast<uint64_t>(import->options.chunk_size),
-                                         static_cast<uint64_t>(import->options.min_chunks));
+    return construct<core::ChunkPlanner>(
+        CurrentMemoryContext, dialect_of(import), static_cast<uint64_t>(import->data_start),
+        static_cast<uint64_t>(import->data_line), static_cast<uint64_t>(import->options.chunk_size),
+        static_cast<uint64_t>(import->options.min_chunks));
 }
 
 int64 plan_step(const Loader *loader, core::ChunkPlanner *planner, int64 planned_chunks) {

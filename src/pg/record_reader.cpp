@@ -16,7 +16,6 @@ constexpr size_t kLongestRecord = 1024 * 1024 * 1024; /* a field cannot be longe
 struct RecordReader {
     const Import *import;
     const core::Chunk *chunk;
-    core::Dialect dialect;
     core::Checksum *checksum;
     int fd;
     uint64 position; /* in the file, of the next piece */
@@ -51,7 +50,7 @@ void add_record(RecordReader *reader, size_t offset, const core::Record *record)
 
 /* Finds the records in the first size bytes of the buffer, and returns how many bytes they take. */
 size_t scan_records(RecordReader *reader, size_t size, bool ends_chunk) {
-    core::RecordScanner scanner(reader->dialect);
+    core::RecordScanner scanner(dialect_of(reader->import));
     core::Record record;
     size_t start = 0;
     size_t pos = 0;
@@ -78,7 +77,6 @@ RecordReader *open_record_reader(const Import *import, const core::Chunk *chunk)
 
     reader->import = import;
     reader->chunk = chunk;
-    reader->dialect.line_end = import->line_end;
     reader->checksum = construct<core::Checksum>(CurrentMemoryContext);
     reader->position = chunk->start_byte;
     reader->row = chunk->start_row;

@@ -182,12 +182,10 @@ TupleFormer *make_tuple_former(const Import *import, Relation target) {
     auto *former = static_cast<TupleFormer *>(palloc0(sizeof(TupleFormer)));
     const int natts = RelationGetDescr(target)->natts;
     EState *estate = CreateExecutorState();
-    core::Dialect dialect;
 
-    dialect.line_end = import->line_end;
     former->target = target;
     former->encoding = import->encoding;
-    former->splitter = construct<core::FieldSplitter>(CurrentMemoryContext, dialect);
+    former->splitter = construct<core::FieldSplitter>(CurrentMemoryContext, dialect_of(import));
     former->record_context =
         AllocSetContextCreate(CurrentMemoryContext, "movielens_ingest record", ALLOCSET_DEFAULT_SIZES);
     former->econtext = GetPerTupleExprContext(estate);
