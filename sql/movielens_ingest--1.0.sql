@@ -34,7 +34,7 @@ CREATE TABLE @extschema@.uploaded_files (
     CONSTRAINT uploaded_files_completed_check
         CHECK (status NOT LIKE 'Completed%' OR row_count IS NOT NULL AND unprocessed_count = 0)
 );
-CREATE INDEX uploaded_files_file_path_idx ON @extschema@.uploaded_files (file_path);
+CREATE INDEX uploaded_files_file_size_idx ON @extschema@.uploaded_files (file_size);
 
 CREATE TABLE @extschema@.process_chunks (
     id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -79,6 +79,16 @@ CREATE TABLE @extschema@.rejected_rows (
 );
 CREATE INDEX rejected_rows_process_chunk_id_idx ON @extschema@.rejected_rows (process_chunk_id);
 
+-- What a session had set may be secret: only the owner of the ledger reads it.
+CREATE TABLE @extschema@._session_settings (
+    uploaded_file_id bigint NOT NULL REFERENCES @extschema@.uploaded_files ON DELETE CASCADE,
+    name             text NOT NULL,
+    value            text NOT NULL,
+    context          integer NOT NULL,
+    role             oid NOT NULL,
+    PRIMARY KEY (uploaded_file_id, name)
+);
+
 COMMENT ON TABLE @extschema@.uploaded_files IS 'imports: a row for each file that was given to ml_import()';
 COMMENT ON COLUMN @extschema@.uploaded_files.id IS 'what ml_import() returned';
 COMMENT ON COLUMN @extschema@.uploaded_files.file_name IS 'name of the file, without its directory';
@@ -100,9 +110,11 @@ COMMENT ON COLUMN @extschema@.uploaded_files.skipped_count IS 'records for which
 COMMENT ON COLUMN @extschema@.uploaded_files.unprocessed_count IS 'records of chunks that are not Completed';
 COMMENT ON COLUMN @extschema@.uploaded_files.sqlstate IS 'SQLSTATE of the error that ended it';
 COMMENT ON COLUMN @extschema@.uploaded_files.error IS 'the error that ended it';
-COMMENT ON COLUMN @extschema@.uploaded_files.plan IS 'what the workers need: the file''s identity, its form, its columns, and the settings of the session that called';
+COMMENT ON COLUMN @extschema@.uploaded_files.plan IS 'what leader and workers need: the file''s identity, its form, its columns';
 
 COMMENT ON TABLE @extschema@.process_chunks IS 'chunks of the imports: together they cover each file without a gap or an overlap';
+COMMENT ON COLUMN @extschema@.process_chunks.id IS 'identifies it among the chunks of all imports';
+COMMENT ON COLUMN @extschema@.process_chunks.uploaded_file_id IS 'its import';
 COMMENT ON COLUMN @extschema@.process_chunks.ended IS 'when it was loaded or given up; null while it is pending';
 COMMENT ON COLUMN @extschema@.process_chunks.start_row IS 'its first data record, counted from 1';
 COMMENT ON COLUMN @extschema@.process_chunks.end_row IS 'its last data record';
@@ -120,6 +132,9 @@ COMMENT ON COLUMN @extschema@.process_chunks.sqlstate IS 'SQLSTATE of the last e
 COMMENT ON COLUMN @extschema@.process_chunks.checksum IS 'XXH3-64 of its bytes, as a signed number';
 
 COMMENT ON TABLE @extschema@.rejected_rows IS 'records that could not be loaded, each with its place and its reason';
+COMMENT ON COLUMN @extschema@.rejected_rows.id IS 'identifies it among the refused records of all imports';
+COMMENT ON COLUMN @extschema@.rejected_rows.uploaded_file_id IS 'its import';
+COMMENT ON COLUMN @extschema@.rejected_rows.process_chunk_id IS 'its chunk';
 COMMENT ON COLUMN @extschema@.rejected_rows.row_number IS 'data record of the file, counted from 1';
 COMMENT ON COLUMN @extschema@.rejected_rows.line_number IS 'line of the file where it starts; the header is line 1';
 COMMENT ON COLUMN @extschema@.rejected_rows.byte_offset IS 'offset of its first byte in the file';
@@ -130,7 +145,14 @@ COMMENT ON COLUMN @extschema@.rejected_rows.detail IS 'more about the reason';
 COMMENT ON COLUMN @extschema@.rejected_rows.raw_line IS 'the record, without its line end; bytes that are not text as \xHH, clipped to 8192 bytes';
 COMMENT ON COLUMN @extschema@.rejected_rows.raw_bytes IS 'the record byte for byte, where raw_line is not';
 
-COMMENT ON INDEX @extschema@.uploaded_files_file_path_idx IS 'finds earlier imports of a file';
+COMMENT ON TABLE @extschema@._session_settings IS 'internal: settings of the sessions that called ml_import(), for leader and workers';
+COMMENT ON COLUMN @extschema@._session_settings.uploaded_file_id IS 'the import';
+COMMENT ON COLUMN @extschema@._session_settings.name IS 'name of the setting';
+COMMENT ON COLUMN @extschema@._session_settings.value IS 'its value in the session';
+COMMENT ON COLUMN @extschema@._session_settings.context IS 'with what right it was set (GucContext)';
+COMMENT ON COLUMN @extschema@._session_settings.role IS 'who set it';
+
+COMMENT ON INDEX @extschema@.uploaded_files_file_size_idx IS 'finds earlier imports of a file';
 COMMENT ON INDEX @extschema@.rejected_rows_process_chunk_id_idx IS 'finds the refused records of a chunk';
 COMMENT ON SEQUENCE @extschema@.uploaded_files_id_seq IS 'ids of uploaded_files';
 COMMENT ON SEQUENCE @extschema@.process_chunks_id_seq IS 'ids of process_chunks';
@@ -139,6 +161,7 @@ COMMENT ON SEQUENCE @extschema@.rejected_rows_id_seq IS 'ids of rejected_rows';
 ALTER TABLE @extschema@.uploaded_files ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @extschema@.process_chunks ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @extschema@.rejected_rows ENABLE ROW LEVEL SECURITY;
+ALTER TABLE @extschema@._session_settings ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY uploaded_files_read ON @extschema@.uploaded_files FOR SELECT
     USING (pg_catalog.pg_has_role(current_user, 'pg_monitor', 'USAGE')
@@ -159,6 +182,9 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    IF pg_has_role(current_user, (SELECT relowner FROM pg_class WHERE oid = TG_RELID), 'MEMBER') THEN
+        RETURN NULL;
+    END IF;
     RAISE EXCEPTION 'permission denied to truncate table "%"', TG_TABLE_NAME
         USING ERRCODE = 'insufficient_privilege', DETAIL = 'Only the extension writes the ledger.';
 END
@@ -170,6 +196,9 @@ CREATE TRIGGER process_chunks_truncate BEFORE TRUNCATE ON @extschema@.process_ch
     EXECUTE FUNCTION @extschema@._refuse_truncate();
 CREATE TRIGGER rejected_rows_truncate BEFORE TRUNCATE ON @extschema@.rejected_rows
     EXECUTE FUNCTION @extschema@._refuse_truncate();
+CREATE TRIGGER _session_settings_truncate BEFORE TRUNCATE ON @extschema@._session_settings
+    EXECUTE FUNCTION @extschema@._refuse_truncate();
+COMMENT ON TRIGGER _session_settings_truncate ON @extschema@._session_settings IS 'keeps TRUNCATE off the ledger';
 COMMENT ON TRIGGER uploaded_files_truncate ON @extschema@.uploaded_files IS 'keeps TRUNCATE off the ledger';
 COMMENT ON TRIGGER process_chunks_truncate ON @extschema@.process_chunks IS 'keeps TRUNCATE off the ledger';
 COMMENT ON TRIGGER rejected_rows_truncate ON @extschema@.rejected_rows IS 'keeps TRUNCATE off the ledger';
@@ -179,6 +208,7 @@ GRANT SELECT ON @extschema@.uploaded_files, @extschema@.process_chunks, @extsche
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.uploaded_files', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.process_chunks', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.rejected_rows', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@._session_settings', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.uploaded_files_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.process_chunks_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.rejected_rows_id_seq', '');
@@ -245,6 +275,9 @@ DECLARE
 BEGIN
     IF schema IS NULL THEN
         RAISE EXCEPTION 'no schema has been selected to create in' USING ERRCODE = 'invalid_schema_name';
+    END IF;
+    IF to_regnamespace(quote_ident(schema)) IS NULL THEN
+        RAISE EXCEPTION 'schema "%" does not exist', schema USING ERRCODE = 'invalid_schema_name';
     END IF;
     -- movies first: the others reference it
     FOREACH table_name IN ARRAY ARRAY['movies', 'links', 'ratings', 'tags', 'genome_scores', 'genome_tags'] LOOP

@@ -2,6 +2,7 @@
 
 #include "core/error_fate.hpp"
 #include "pg/chunk_writer.hpp"
+#include "pg/import_lock.hpp"
 #include "pg/pg.hpp"
 #include "pg/progress.hpp"
 #include "pg/session.hpp"
@@ -11,12 +12,38 @@ namespace movielens_ingest::pg {
 
 namespace {
 
+constexpr long kLookAroundInterval = 1000; /* milliseconds */
+
 /* All constraints are immediate, so that each violation has its record. */
 void set_constraints_immediate() {
     auto *statement = makeNode(ConstraintsSetStmt);
 
     statement->deferred = false;
     AfterTriggerSetState(statement);
+}
+
+/* User code has run. */
+void keep_import_lock(const Loader *loader) {
+    hold_import_lock(loader->ledger.files, loader->import.id, loader->slot == 0);
+}
+
+/* Sleeps so many milliseconds; the leader looks around meanwhile. False: the import was stopped. */
+bool pause(Loader *loader, long milliseconds) {
+    const TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), milliseconds);
+
+    for (;;) {
+        const long rest = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+        if (rest <= 0) {
+            return true;
+        }
+        if (sleep_unless_stopped(loader->shared,
+                                 loader->look_around != nullptr ? Min(rest, kLookAroundInterval) : rest)) {
+            return false;
+        }
+        if (loader->look_around != nullptr) {
+            loader->look_around(loader);
+        }
+    }
 }
 
 /* The chunk's rows, its rejects and its row in the ledger: one transaction. Null, or the error that ended it. */
@@ -29,13 +56,17 @@ ErrorData *try_chunk(Loader *loader, const LedgerChunk *chunk, MemoryContext con
         if (claim_chunk(&loader->ledger, chunk->id)) {
             set_constraints_immediate();
             const ChunkCounts counts = write_chunk(&loader->ledger, &loader->import, chunk, loader->import.target_oid);
+            keep_import_lock(loader);
             complete_chunk(&loader->ledger, chunk->id, &counts);
         }
         commit_transaction();
         report_chunk_ended();
     }
     PG_CATCH();
-    { error = abort_transaction(context); }
+    {
+        error = abort_transaction(context);
+        keep_import_lock(loader);
+    }
     PG_END_TRY();
     return error;
 }
@@ -49,7 +80,7 @@ bool begin_chunk(Loader *loader, int64 number, LedgerChunk *chunk) {
 
 /* What an error of a chunk's transaction, as a whole, means. */
 core::ErrorFate fate_of(const Loader *loader, const ErrorData *error) {
-    if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && loader->slot > 0) {
+    if (is_cancel(error) && loader->slot > 0) {
         return core::ErrorFate::Retry; /* somebody cancelled this worker, not the import */
     }
     const core::ErrorFate fate = core::error_fate(sqlstate_of(error));
@@ -79,7 +110,7 @@ void adopt_session(const Loader *loader) {
 
     begin_transaction(&loader->identity);
     for (int i = 0; i < import->setting_count; i++) {
-        adopt_setting(import->settings[2 * i], import->settings[2 * i + 1]);
+        adopt_setting(&import->settings[i]);
     }
     commit_transaction();
 }
@@ -97,7 +128,7 @@ void load_chunk(Loader *loader, int64 number, bool alone) {
         if (error == nullptr) {
             break;
         }
-        if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && loader->slot == 0) {
+        if (is_cancel(error) && loader->slot == 0) {
             ReThrowError(error); /* the import is cancelled */
         }
 
@@ -121,7 +152,7 @@ void load_chunk(Loader *loader, int64 number, bool alone) {
             report_activity("movielens_ingest: pausing before chunk " INT64_FORMAT " of import " INT64_FORMAT
                             " is tried again",
                             number, loader->import.id);
-            again = !sleep_unless_stopped(loader->shared, retry_pause(chunk.attempts));
+            again = pause(loader, retry_pause(chunk.attempts));
         }
         MemoryContextReset(context);
     }
@@ -129,12 +160,12 @@ void load_chunk(Loader *loader, int64 number, bool alone) {
     report_idle();
 }
 
-void load_chunks(Loader *loader, void (*after_each)(void *), void *argument) {
+void load_chunks(Loader *loader) {
     for (int64 number; (number = take_chunk(loader->shared, loader->slot)) != 0;) {
         load_chunk(loader, number, false);
         finish_chunk(loader->shared, loader->slot);
-        if (after_each != nullptr) {
-            after_each(argument);
+        if (loader->look_around != nullptr) {
+            loader->look_around(loader);
         }
         if (ConfigReloadPending) {
             ConfigReloadPending = false;

@@ -16,7 +16,8 @@ struct Loader {
     Ledger ledger;
     Import import;
     SharedImport *shared;
-    int slot; /* 0: the leader */
+    int slot;                      /* 0: the leader */
+    void (*look_around)(Loader *); /* the leader's other duties, done between chunks and in pauses; or null */
 };
 
 /* Reads what a loader needs from the ledger, for the life of the process. False: the import is not there. */
@@ -26,10 +27,10 @@ bool prepare_loader(Loader *loader, Oid files, int64 import_id);
 void adopt_session(const Loader *loader);
 
 /*
- * Takes chunks until there are none left, and calls after_each(argument) after each, if it is given. A chunk that is
- * not Pending is left alone. After an error that no second try can help, no chunk of the import is handed out any more.
+ * Takes chunks until there are none left. A chunk that is not Pending is left alone. After an error that no second try
+ * can help, no chunk of the import is handed out any more.
  */
-void load_chunks(Loader *loader, void (*after_each)(void *), void *argument);
+void load_chunks(Loader *loader);
 
 /* Loads one chunk; alone: nothing else of the import runs, so a deadlock is not put off any more. */
 void load_chunk(Loader *loader, int64 number, bool alone);

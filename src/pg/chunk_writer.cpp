@@ -27,6 +27,7 @@ struct ChunkWork {
     MemoryContext piece_context;  /* the tuples */
     MemoryContext reject_context; /* one reject */
     int next;                     /* record to form next */
+    int encoding;                 /* of the file */
     bool references_itself;       /* the target has a foreign key to itself */
     int *orphans;                 /* records of such a target whose referenced row may come later in the piece */
     int orphan_count;
@@ -36,8 +37,11 @@ struct ChunkWork {
 bool references_itself(Relation target) {
     ListCell *cell;
 
+    /* A partition's foreign key may reference the table that it is a partition of. */
+    List *selves = target->rd_rel->relispartition ? get_partition_ancestors(RelationGetRelid(target)) : NIL;
+    selves = lappend_oid(selves, RelationGetRelid(target));
     foreach (cell, RelationGetFKeyList(target)) {
-        if (static_cast<ForeignKeyCacheInfo *>(lfirst(cell))->confrelid == RelationGetRelid(target)) {
+        if (list_member_oid(selves, static_cast<ForeignKeyCacheInfo *>(lfirst(cell))->confrelid)) {
             return true;
         }
     }
@@ -64,6 +68,16 @@ void require_reject(ErrorData *error) {
     }
 }
 
+/* The column that an error names, unless it is one of another table, which a trigger has met. */
+const char *column_of(Relation target, const ErrorData *error) {
+    const bool other =
+        (error->table_name != nullptr && strcmp(error->table_name, RelationGetRelationName(target)) != 0) ||
+        (error->schema_name != nullptr &&
+         strcmp(error->schema_name, get_namespace_name(RelationGetNamespace(target))) != 0);
+
+    return other ? nullptr : error->column_name;
+}
+
 /* The record work->next has become a tuple. */
 void report_formed(const ChunkWork *work) {
     if (work->next % kReportInterval == 0) {
@@ -84,6 +98,7 @@ void reject_record(ChunkWork *work, int index, const ErrorData *error, const cha
     reject.detail = error->detail;
     reject.raw = work->piece.bytes + record->offset;
     reject.raw_size = record->size;
+    reject.encoding = work->encoding;
 
     const MemoryContext context = MemoryContextSwitchTo(work->reject_context);
     add_reject(work->ledger, work->import_id, work->chunk->id, &reject);
@@ -123,7 +138,11 @@ void form_piece(ChunkWork *work) {
         /* What may raise an error runs in a subtransaction: on PostgreSQL 15 there are no soft errors. */
         ErrorData *error = try_in_subtransaction(form_tuples, work);
         if (error != nullptr) {
-            require_reject(error);
+            /* Some input functions refuse a value with an error of class 42: regclass, jsonpath, tsquery. */
+            if (!value_was_refused(work->former) ||
+                ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION) {
+                require_reject(error);
+            }
             reject_record(work, work->next, error, column_at_fault(work->former));
             report(work, bytes_behind(work, work->next)); /* it ended with the subtransaction */
             FreeErrorData(error);
@@ -134,13 +153,16 @@ void form_piece(ChunkWork *work) {
 
 /* Inserts the tuples [from, to) as one statement. Null, or the error, which is then a record's own. */
 ErrorData *try_insert(ChunkWork *work, int from, int to) {
-    TupleRange range = {work->target, work->columns, work->counts.loaded, work->tuples, from, to, 0, 0};
+    TupleRange range = {work->target, work->columns, work->counts.loaded, work->tuples, from, to, false, 0, 0};
     ErrorData *error = try_in_subtransaction(insert_range, &range);
 
     if (error == nullptr) {
         work->counts.loaded += static_cast<int64>(range.inserted);
         work->counts.skipped += static_cast<int64>(range.skipped);
     } else {
+        if (!range.begun) {
+            ReThrowError(error); /* it comes before the first record */
+        }
         require_reject(error);
         report(work, bytes_behind(work, to - 1)); /* it ended with the subtransaction */
     }
@@ -151,20 +173,20 @@ ErrorData *try_insert(ChunkWork *work, int from, int to) {
  * Inserts the tuples [from, to) of the piece; when that fails, the two halves of it one after the other, down to single
  * records. What one half has inserted is visible to the next: of two records with the same key, the first is loaded.
  */
-void insert_tuples(ChunkWork *work, int from, int to) {
+void insert_tuples(ChunkWork *work, int from, int to, bool keep_orphans) {
     ErrorData *error = from < to ? try_insert(work, from, to) : nullptr;
 
     if (error == nullptr) {
         return;
     }
-    if (to - from == 1 && work->references_itself && error->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION) {
+    if (to - from == 1 && keep_orphans && error->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION) {
         work->orphans[work->orphan_count++] = from;
     } else if (to - from == 1) {
-        reject_record(work, from, error, error->column_name);
+        reject_record(work, from, error, column_of(work->target, error));
     } else {
         const int middle = from + (to - from) / 2;
-        insert_tuples(work, from, middle);
-        insert_tuples(work, middle, to);
+        insert_tuples(work, from, middle, keep_orphans);
+        insert_tuples(work, middle, to, keep_orphans);
     }
     FreeErrorData(error);
 }
@@ -195,12 +217,10 @@ void insert_orphans(ChunkWork *work) {
         }
         work->orphan_count = left;
     }
-    work->references_itself = false; /* what fails now is refused */
     for (int i = 0; i < work->orphan_count; i++) {
-        insert_tuples(work, work->orphans[i], work->orphans[i] + 1);
+        insert_tuples(work, work->orphans[i], work->orphans[i] + 1, false);
     }
     work->orphan_count = 0;
-    work->references_itself = references_itself(work->target);
 }
 
 } // namespace
@@ -211,8 +231,9 @@ ChunkCounts write_chunk(const Ledger *ledger, const Import *import, const Ledger
     work.ledger = ledger;
     work.import_id = import->id;
     work.chunk = chunk;
-    work.target = open_target(target, import->columns, import->column_count);
+    work.target = open_target(target, import->target, import->columns, import->column_count);
     work.former = make_tuple_former(import, work.target);
+    work.encoding = import->encoding;
     work.references_itself = references_itself(work.target);
     work.piece_context = AllocSetContextCreate(CurrentMemoryContext, "movielens_ingest piece", ALLOCSET_DEFAULT_SIZES);
     work.reject_context =
@@ -233,7 +254,7 @@ ChunkCounts write_chunk(const Ledger *ledger, const Import *import, const Ledger
                 MemoryContextAllocHuge(work.piece_context, sizeof(int) * static_cast<Size>(work.piece.count)));
         }
         form_piece(&work);
-        insert_tuples(&work, 0, work.piece.count);
+        insert_tuples(&work, 0, work.piece.count, work.references_itself);
         insert_orphans(&work);
         report(&work, bytes_read(reader));
     }

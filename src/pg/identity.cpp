@@ -30,6 +30,12 @@ void connect_as(const Identity *identity) {
         SetSessionAuthorization(identity->session_user, is_superuser);
     }
     base_user = GetUserId();
+
+    StartTransactionCommand();
+    SetConfigOption("is_superuser", superuser_arg(identity->user) ? "on" : "off", PGC_INTERNAL, PGC_S_OVERRIDE);
+    CommitTransactionCommand();
+    /* A role may have it set; but an error is a loader's daily bread, and must not end it. */
+    SetConfigOption("exit_on_error", "off", PGC_USERSET, PGC_S_SESSION);
 }
 
 void begin_transaction(const Identity *identity) {

@@ -16,11 +16,12 @@ LOCKTAG lock_tag(Oid files, int64 import_id) {
 
 } // namespace
 
-void hold_import_lock(Oid files, int64 import_id) {
+void hold_import_lock(Oid files, int64 import_id, bool leader) {
     const LOCKTAG tag = lock_tag(files, import_id);
+    const LOCKMODE mode = leader ? ShareUpdateExclusiveLock : RowExclusiveLock;
 
-    if (!LockHeldByMe(&tag, ExclusiveLock)) {
-        (void)LockAcquire(&tag, ExclusiveLock, true, false);
+    if (!LockHeldByMe(&tag, mode)) {
+        (void)LockAcquire(&tag, mode, true, !leader);
     }
 }
 

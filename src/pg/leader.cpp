@@ -18,7 +18,8 @@ namespace {
 constexpr long kRefreshInterval = 1000; /* milliseconds between two updates of the counts in uploaded_files */
 
 struct Leader {
-    Loader loader;
+    Loader loader; /* first: look_around() finds the leader by it */
+    bool found;    /* the import is in the ledger */
     WorkerPool *pool;
     TimestampTz refreshed; /* when the counts were last written */
 };
@@ -57,26 +58,22 @@ void refresh(Leader *leader) {
     leader->refreshed = GetCurrentTimestamp();
 }
 
-/* After each chunk of the leader's own. */
-void look_around(void *argument) {
-    auto *leader = static_cast<Leader *>(argument);
+/* What a leader does besides loading: between its chunks, in its pauses, while it plans. */
+void look_around(Loader *loader) {
+    auto *leader = reinterpret_cast<Leader *>(loader);
 
-    hold_import_lock(leader->loader.shared->files, leader->loader.import.id);
     (void)tend_workers(leader->pool);
     if (TimestampDifferenceExceeds(leader->refreshed, GetCurrentTimestamp(), kRefreshInterval)) {
         refresh(leader);
     }
 }
 
-/* The id of an import that has loaded the same content before; 0 when there is none, or it does not matter. */
-int64 find_earlier_import(const Leader *leader) {
-    if (leader->loader.import.options.force) {
-        return 0;
-    }
+/* 0, or the id of an import that has loaded the same. */
+int64 admit(const Leader *leader) {
     begin_transaction(&leader->loader.identity);
-    const int64 earlier = find_import_of_content(&leader->loader.ledger, leader->loader.import.id);
+    const int64 other = admit_import(&leader->loader.ledger, &leader->loader.import);
     commit_transaction();
-    return earlier;
+    return other;
 }
 
 /* Plans the file. Workers start as soon as there are chunks, unless these look like a file that was loaded before. */
@@ -84,30 +81,28 @@ void plan(Leader *leader) {
     Loader *loader = &leader->loader;
     core::ChunkPlanner *planner = make_planner(&loader->import);
     int64 chunks = 0;
-    int64 earlier = 0;
-    bool looked = false;
-    bool started = false;
+    int64 other = 0;
+    bool admitted = false;
 
     do {
         chunks = plan_step(loader, planner, chunks);
-        if (chunks > 0 && (!looked || (earlier != 0 && planner->done()))) {
-            earlier = find_earlier_import(leader);
-            looked = true;
+        /* Once it looks like another one, only the whole of it can tell. */
+        if (!admitted && chunks > 0 && (other == 0 || planner->done())) {
+            other = admit(leader);
+            admitted = other == 0;
         }
-        if (earlier == 0) {
+        if (admitted || chunks == 0) {
             offer_chunks(loader->shared, chunks, planner->done());
-            if (!started && chunks > 0) {
-                start_workers(leader->pool, chunks); /* no more processes than chunks */
-                started = true;
-            }
+            start_workers(leader->pool, chunks);
         }
+        look_around(loader);
     } while (!planner->done());
 
-    if (earlier != 0) {
+    if (other != 0 && !admitted) {
         ereport(ERROR,
                 (errcode(ERRCODE_DUPLICATE_OBJECT),
                  errmsg("file \"%s\" has the content of import " INT64_FORMAT ", which was loaded into the same table",
-                        loader->import.path, earlier),
+                        loader->import.path, other),
                  errhint("To load it again, call ml_import with force => true.")));
     }
 }
@@ -132,15 +127,25 @@ void load_leftovers(Leader *leader) {
 }
 
 void wait_for_workers(Leader *leader) {
+    Loader *loader = &leader->loader;
+
+    bool released = false;
+
+    report_activity("movielens_ingest: waiting for the workers of import " INT64_FORMAT, loader->import.id);
     while (tend_workers(leader->pool) > 0) {
         /* The postmaster sets the latch when a worker ends; the time is that of the next update of the counts. */
         const int events =
             WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, kRefreshInterval, PG_WAIT_EXTENSION);
         ResetLatch(MyLatch);
         CHECK_FOR_INTERRUPTS();
-        if ((events & WL_TIMEOUT) != 0) {
-            refresh(leader);
+        if ((events & WL_TIMEOUT) != 0 && !released) {
+            /* A lock that a trigger took for the session here may be what a worker waits for, unseen by the detector.
+             */
+            LockReleaseAll(USER_LOCKMETHOD, true);
+            hold_import_lock(loader->ledger.files, loader->import.id, true);
+            released = true;
         }
+        look_around(loader);
     }
 }
 
@@ -151,11 +156,14 @@ void analyze_target(Leader *leader) {
 
     report_activity("movielens_ingest: analyzing %s after import " INT64_FORMAT, loader->import.target,
                     loader->import.id);
+    /* Or what this process has inserted would be counted again, on top of what ANALYZE finds. */
+    pgstat_report_stat(true);
     PG_TRY();
     {
         begin_transaction(&loader->identity);
-        Relation target = open_target(loader->import.target_oid, loader->import.columns, loader->import.column_count);
-        const char *sql = psprintf("ANALYZE %s", qualified_name(target));
+        Relation target = open_target(loader->import.target_oid, loader->import.target, loader->import.columns,
+                                      loader->import.column_count);
+        const char *sql = psprintf("ANALYZE (SKIP_LOCKED) %s", qualified_name(target));
         table_close(target, NoLock);
         if (may_analyze(loader->import.target_oid)) {
             if (SPI_connect() != SPI_OK_CONNECT || SPI_execute(sql, false, 0) < 0 || SPI_finish() != SPI_OK_FINISH) {
@@ -167,7 +175,7 @@ void analyze_target(Leader *leader) {
     PG_CATCH();
     {
         ErrorData *error = abort_transaction(context);
-        if (error->sqlerrcode == ERRCODE_QUERY_CANCELED) {
+        if (is_cancel(error)) {
             ReThrowError(error);
         }
         ereport(WARNING,
@@ -205,16 +213,25 @@ void prepare_workers(Leader *leader) {
     begin_transaction(&loader->identity);
     mark_started(&loader->ledger, loader->import.id);
     commit_transaction();
-    loader->shared = create_shared_import(loader_count(&loader->import.options), &loader->identity,
-                                          loader->ledger.files, loader->import.id, &segment);
+    loader->shared =
+        create_shared_import(loader_count(&loader->import.options), loader->ledger.files, loader->import.id, &segment);
     leader->pool = make_worker_pool(loader, segment);
     leader->refreshed = GetCurrentTimestamp();
 }
 
-void run_import(Leader *leader) {
+/* Does nothing when the call, or its savepoint, was rolled back: there is no row then. */
+void run_import(Leader *leader, const LeaderArguments *arguments) {
+    Loader *loader = &leader->loader;
+
+    wait_for_call(arguments);
+    if (!prepare_loader(loader, arguments->files, arguments->import_id)) {
+        return;
+    }
+    leader->found = true;
+    adopt_session(loader);
     prepare_workers(leader);
     plan(leader);
-    load_chunks(&leader->loader, look_around, leader);
+    load_chunks(loader);
     wait_for_workers(leader);
     load_leftovers(leader);
     if (some_loaded(leader)) {
@@ -223,31 +240,37 @@ void run_import(Leader *leader) {
 }
 
 /* The import runs; whatever error ends it becomes its last status. */
-void lead(Leader *leader) {
+void lead(Leader *leader, const LeaderArguments *arguments) {
     const MemoryContext context = CurrentMemoryContext;
     ErrorData *volatile error = nullptr;
 
     PG_TRY();
-    {
-        adopt_session(&leader->loader);
-        run_import(leader);
-    }
+    { run_import(leader, arguments); }
     PG_CATCH();
     { error = abort_transaction(context); }
     PG_END_TRY();
 
-    /* Nobody loads any more when the totals are taken. */
+    if (!leader->found) {
+        if (error != nullptr) {
+            ReThrowError(error);
+        }
+        return;
+    }
+    /* A cancel from here on comes too late; it must not leave the import without an end. */
+    HOLD_CANCEL_INTERRUPTS();
     if (leader->pool != nullptr) {
-        end_workers(leader->pool);
+        end_workers(leader->pool); /* nobody loads any more when the totals are taken */
     }
     if (error == nullptr) {
         finish_import(leader, nullptr, nullptr, nullptr);
-        return;
+    } else {
+        const bool cancelled = is_cancel(error);
+
+        ereport(LOG, (errcode(error->sqlerrcode), errmsg("import " INT64_FORMAT " %s: %s", arguments->import_id,
+                                                         cancelled ? "was cancelled" : "failed", error->message)));
+        finish_import(leader, cancelled ? "Cancelled" : "Failed", sqlstate_of(error), error->message);
     }
-    const bool cancelled = error->sqlerrcode == ERRCODE_QUERY_CANCELED;
-    ereport(LOG, (errcode(error->sqlerrcode), errmsg("import " INT64_FORMAT " %s: %s", leader->loader.import.id,
-                                                     cancelled ? "was cancelled" : "failed", error->message)));
-    finish_import(leader, cancelled ? "Cancelled" : "Failed", sqlstate_of(error), error->message);
+    RESUME_CANCEL_INTERRUPTS();
 }
 
 } // namespace
@@ -256,8 +279,7 @@ BackgroundWorkerHandle *register_leader(const LeaderArguments *arguments) {
     char name[BGW_MAXLEN];
 
     snprintf(name, sizeof(name), "movielens_ingest leader for import " INT64_FORMAT, arguments->import_id);
-    return register_process("movielens_ingest_leader_main", "movielens_ingest leader", name, arguments,
-                            sizeof(*arguments));
+    return register_process("movielens_ingest_leader_main", kLeaderType, name, arguments, sizeof(*arguments));
 }
 
 } // namespace movielens_ingest::pg
@@ -270,15 +292,12 @@ extern "C" void movielens_ingest_leader_main(Datum) {
     begin_process(&arguments, sizeof(arguments));
     connect_as(&arguments.identity);
     begin_transaction(&arguments.identity);
-    hold_import_lock(arguments.files, arguments.import_id);
+    hold_import_lock(arguments.files, arguments.import_id, true);
     commit_transaction();
     notify_launcher();
-    wait_for_call(&arguments);
 
     auto *leader = static_cast<Leader *>(MemoryContextAllocZero(TopMemoryContext, sizeof(Leader)));
     leader->loader.identity = arguments.identity;
-    /* No row: the call, or its savepoint, was rolled back. */
-    if (prepare_loader(&leader->loader, arguments.files, arguments.import_id)) {
-        lead(leader);
-    }
+    leader->loader.look_around = look_around;
+    lead(leader, &arguments);
 }

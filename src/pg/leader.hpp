@@ -9,6 +9,8 @@
 
 namespace movielens_ingest::pg {
 
+constexpr char kLeaderType[] = "movielens_ingest leader"; /* backend_type */
+
 /* In bgw_extra. */
 struct LeaderArguments {
     int64 import_id;

@@ -2,26 +2,35 @@
 
 #include "pg/ledger_statement.hpp"
 #include "pg/pg.hpp"
+#include "pg/raw_line.hpp"
 
 namespace movielens_ingest::pg {
 
+namespace {
+
+void raise_no_ledger() {
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                    errmsg("the tables of extension \"movielens_ingest\" do not exist")));
+}
+
+void set_for_statement(const char *name, const char *value) {
+    (void)set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+} // namespace
+
 bool reopen_ledger(Oid files, Ledger *ledger) {
+    /* DROP EXTENSION waits for it. */
+    LockRelationOid(files, AccessShareLock);
     HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(files));
 
     if (!HeapTupleIsValid(tuple)) {
+        UnlockRelationOid(files, AccessShareLock);
         return false;
     }
-    const auto *relation = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple));
-    const Oid schema = relation->relnamespace;
     ledger->files = files;
-    ledger->owner = relation->relowner;
+    ledger->owner = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple))->relowner;
     ReleaseSysCache(tuple);
-
-    const char *name = get_namespace_name(schema);
-    if (name == nullptr) {
-        return false;
-    }
-    strlcpy(ledger->schema, quote_identifier(name), sizeof(ledger->schema));
     return true;
 }
 
@@ -30,22 +39,26 @@ Ledger open_ledger(Oid schema) {
     const Oid files = get_relname_relid("uploaded_files", schema);
 
     if (!OidIsValid(files) || !reopen_ledger(files, &ledger)) {
-        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                        errmsg("the tables of extension \"movielens_ingest\" do not exist")));
+        raise_no_ledger();
     }
     return ledger;
 }
 
 StatementScope begin_statement(const Ledger *ledger) {
     StatementScope scope;
+    Ledger now;
 
+    /* Another role could have made tables of these names meanwhile: nothing runs as the owner before the ledger is
+     * found. */
+    if (!reopen_ledger(ledger->files, &now)) {
+        raise_no_ledger();
+    }
     GetUserIdAndSecContext(&scope.user, &scope.security_context);
-    SetUserIdAndSecContext(ledger->owner, scope.security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+    SetUserIdAndSecContext(now.owner, scope.security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
     scope.guc_level = NewGUCNestLevel();
-    (void)set_config_option("search_path", "pg_catalog, pg_temp", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
-                            false);
-    (void)set_config_option("lock_timeout", "0", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-    (void)set_config_option("row_security", "on", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+    set_for_statement("search_path", "pg_catalog, pg_temp");
+    set_for_statement("lock_timeout", "0");
+    set_for_statement("row_security", "on");
     if (SPI_connect() != SPI_OK_CONNECT) {
         elog(ERROR, "SPI_connect failed");
     }
@@ -61,7 +74,15 @@ void end_statement(const StatementScope *scope) {
 }
 
 Parameter param(const char *value) {
-    return {TEXTOID, value == nullptr ? Datum(0) : CStringGetTextDatum(value), value == nullptr};
+    if (value == nullptr) {
+        return {TEXTOID, Datum(0), true};
+    }
+    /* A message may quote bytes that are not text (under client_encoding SQL_ASCII): a dump of them could not be
+     * restored. */
+    if (!pg_verifymbstr(value, static_cast<int>(strlen(value)), true)) {
+        value = show_raw_line(value, strlen(value), GetDatabaseEncoding()).text;
+    }
+    return {TEXTOID, CStringGetTextDatum(value), false};
 }
 
 Parameter param(ArrayType *value, Oid array_type) { return {array_type, PointerGetDatum(value), false}; }
@@ -81,10 +102,11 @@ uint64 run_statement(const Ledger *ledger, const char *text, const Parameter *pa
     }
 
     static const char placeholder[] = "ledger.";
+    const char *schema = quote_identifier(get_namespace_name(get_rel_namespace(ledger->files)));
     initStringInfo(&sql);
     for (const char *found; (found = strstr(text, placeholder)) != nullptr; text = found + sizeof(placeholder) - 1) {
         appendBinaryStringInfo(&sql, text, static_cast<int>(found - text));
-        appendStringInfo(&sql, "%s.", ledger->schema);
+        appendStringInfo(&sql, "%s.", schema);
     }
     appendStringInfoString(&sql, text);
 

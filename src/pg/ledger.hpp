@@ -9,15 +9,15 @@
 #include "core/chunk_planner.hpp"
 #include "core/dialect.hpp"
 #include "pg/pg.hpp"
+#include "pg/session.hpp"
 #include "pg/settings.hpp"
 
 namespace movielens_ingest::pg {
 
-/* Where the ledger is. Plain data, valid for the process: the extension is not relocatable. */
+/* Where the ledger is. Plain data, valid for the process: by OID, for the schema can be renamed. */
 struct Ledger {
     Oid files; /* OID of uploaded_files */
     Oid owner;
-    char schema[NAMEDATALEN * 2 + 3]; /* quoted */
 };
 
 /* What identifies the bytes of a file, short of reading them. */
@@ -42,8 +42,8 @@ struct Import {
     core::LineEnd line_end;
     int64 data_start;  /* byte offset of the first data record */
     int64 data_line;   /* its physical line */
-    int setting_count; /* settings of the session that called: names and values by turns */
-    const char **settings;
+    Setting *settings; /* of the session that called */
+    int setting_count;
 };
 
 /* How the file of an import is written. */
@@ -78,28 +78,35 @@ struct Reject {
     const char *detail; /* or null */
     const char *raw;    /* its bytes, without the line end */
     size_t raw_size;
+    int encoding; /* of the file */
 };
 
 /* The ledger in the schema of the extension. Raises 55000 when it is not there. */
 Ledger open_ledger(Oid schema);
-/* By the OID of uploaded_files; false when the extension has been dropped. */
+/* By the OID of uploaded_files; false when the extension has been dropped. Until the transaction ends, it cannot be. */
 bool reopen_ledger(Oid files, Ledger *ledger);
 
 /* --- ledger_files.cpp: imports --- */
 
 /* Writes the row of a new import with the settings of this session, and returns its id. */
 int64 add_import(const Ledger *ledger, const Import *import);
-/* The id of an import of the same bytes, by path and identity, into the same target, that was not given up. 0: none. */
+/* The id of an import of the same file, whatever its path, into the same target, that was not given up. 0: none. */
 int64 find_import_of_file(const Ledger *ledger, const Import *import);
-/* The same by the checksums of all chunks that the import has so far, among imports older than it. 0: none. */
-int64 find_import_of_content(const Ledger *ledger, int64 id);
+/*
+ * Decides whether an import may be loaded, for one import at a time. 0: it may. Else the id of another that may, was
+ * not given up, and has the same chunks in the same table, as far as both are planned. To be called when there are
+ * chunks, in a transaction that commits at once.
+ */
+int64 admit_import(const Ledger *ledger, const Import *import);
 /* False: no such row. */
 bool read_import(const Ledger *ledger, int64 id, Import *import);
 /*
  * The newest row of an import as a value of type uploaded_files, in the current memory context, if the current user may
- * see it; else raises 42704. processing: it has not ended.
+ * see it; else raises 42704. processing: it has not ended. leader: the process id that its leader had, 0 before it
+ * began.
  */
-Datum read_visible_import(const Ledger *ledger, int64 id, bool *processing);
+Datum read_visible_import(const Ledger *ledger, int64 id, bool *processing, int *leader);
+/* Called by its leader. */
 void mark_started(const Ledger *ledger, int64 id);
 void mark_planned(const Ledger *ledger, int64 id, int64 rows);
 /* Rewrites the counts, end_time and processing_duration from process_chunks. */

@@ -77,7 +77,7 @@ bool claim_chunk(const Ledger *ledger, int64 chunk_id) {
 }
 
 void add_reject(const Ledger *ledger, int64 import_id, int64 chunk_id, const Reject *reject) {
-    const RawLine raw = show_raw_line(reject->raw, reject->raw_size);
+    const RawLine raw = show_raw_line(reject->raw, reject->raw_size, reject->encoding);
     Parameter raw_bytes = {BYTEAOID, PointerGetDatum(raw.bytes), raw.bytes == nullptr};
 
     const StatementScope scope = begin_statement(ledger);

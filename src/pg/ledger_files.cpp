@@ -8,6 +8,9 @@ namespace movielens_ingest::pg {
 
 namespace {
 
+/* As objsubid of a lock on uploaded_files: no import's lock has it, for its ids are below 2^47. */
+constexpr uint16 kAdmissionLock = 0xFFFF;
+
 const char *const kLineEnds[] = {"unknown", "lf", "crlf", "cr"}; /* by core::LineEnd */
 
 core::LineEnd line_end_of(const char *name) {
@@ -28,14 +31,34 @@ ArrayType *text_array(const char *const *texts, int count) {
     return construct_array(datums, count, TEXTOID, -1, false, TYPALIGN_INT);
 }
 
+/* The settings that a new process of this role in this database starts with, whatever they are in this session. */
+List *role_setting_names(const Ledger *ledger) {
+    const MemoryContext context = CurrentMemoryContext;
+    List *names = NIL;
+
+    const StatementScope scope = begin_statement(ledger);
+    const uint64 count = run_statement(ledger,
+                                       "SELECT DISTINCT split_part(setting, '=', 1)"
+                                       " FROM pg_db_role_setting, unnest(setconfig) AS setting"
+                                       " WHERE setdatabase IN (0, $1) AND setrole IN (0, $2)",
+                                       {param(MyDatabaseId), param(GetAuthenticatedUserId())});
+    for (uint64 i = 0; i < count; i++) {
+        char *name = result_text(i, 1, context);
+        const MemoryContext spi_context = MemoryContextSwitchTo(context);
+        names = lappend(names, name);
+        MemoryContextSwitchTo(spi_context);
+    }
+    end_statement(&scope);
+    return names;
+}
+
 const char *base_name(const char *path) { return strrchr(path, '/') + 1; }
 
 } // namespace
 
 int64 add_import(const Ledger *ledger, const Import *import) {
-    ArrayType *names;
-    ArrayType *values;
-    capture_settings(&names, &values);
+    int setting_count;
+    const Setting *settings = capture_settings(role_setting_names(ledger), &setting_count);
     const Oid user = GetUserId();
     const char *user_name = GetUserNameFromId(user, false);
     ArrayType *columns = text_array(import->columns, import->column_count);
@@ -63,50 +86,59 @@ int64 add_import(const Ledger *ledger, const Import *import) {
                         import->data_start, import->data_line, import->target_oid))});
     const int64 id = result_int64(0, 1);
     run_statement(ledger,
-                  "UPDATE ledger.uploaded_files"
-                  " SET plan = plan || jsonb_build_object('columns', $2, 'settings', jsonb_object($3, $4))"
-                  " WHERE id = $1",
-                  {param(id), param(columns, TEXTARRAYOID), param(names, TEXTARRAYOID), param(values, TEXTARRAYOID)});
+                  "UPDATE ledger.uploaded_files SET plan = plan || jsonb_build_object('columns', $2) WHERE id = $1",
+                  {param(id), param(columns, TEXTARRAYOID)});
+    for (int i = 0; i < setting_count; i++) {
+        run_statement(ledger, "INSERT INTO ledger._session_settings VALUES ($1, $2, $3, $4, $5)",
+                      {param(id), param(settings[i].name), param(settings[i].value), param(settings[i].context),
+                       param(settings[i].role)});
+    }
     end_statement(&scope);
     return id;
 }
 
 int64 find_import_of_file(const Ledger *ledger, const Import *import) {
     const StatementScope scope = begin_statement(ledger);
-    const uint64 found =
-        run_statement(ledger,
-                      "SELECT id FROM ledger.uploaded_files"
-                      " WHERE file_path = $1 AND target = $2 AND file_size = $3"
-                      " AND (plan ->> 'device')::bigint = $4 AND (plan ->> 'inode')::bigint = $5"
-                      " AND (plan ->> 'modified')::bigint = $6"
-                      " AND status NOT IN ('Failed', 'Cancelled')"
-                      " ORDER BY id LIMIT 1",
-                      {param(import->path), param(import->target), param(import->file.size), param(import->file.device),
-                       param(import->file.inode), param(import->file.modified)});
+    const uint64 found = run_statement(ledger,
+                                       "SELECT id FROM ledger.uploaded_files"
+                                       " WHERE target = $1 AND file_size = $2"
+                                       " AND (plan ->> 'device')::bigint = $3 AND (plan ->> 'inode')::bigint = $4"
+                                       " AND (plan ->> 'modified')::bigint = $5"
+                                       " AND status NOT IN ('Failed', 'Cancelled')"
+                                       " ORDER BY id LIMIT 1",
+                                       {param(import->target), param(import->file.size), param(import->file.device),
+                                        param(import->file.inode), param(import->file.modified)});
     const int64 id = found > 0 ? result_int64(0, 1) : 0;
     end_statement(&scope);
     return id;
 }
 
-int64 find_import_of_content(const Ledger *ledger, int64 id) {
+int64 admit_import(const Ledger *ledger, const Import *import) {
+    int64 other = 0;
+
     const StatementScope scope = begin_statement(ledger);
-    /* Older imports only: of two copies that are loaded at the same time, one goes on. */
-    const uint64 found =
+    /* Until the commit: of two copies that are planned at the same time, the second finds the first admitted. */
+    LockDatabaseObject(ledger->files, import->target_oid, kAdmissionLock, ExclusiveLock);
+    if (!import->options.force &&
         run_statement(ledger,
-                      "SELECT older.id FROM ledger.uploaded_files this"
-                      " JOIN ledger.uploaded_files older ON older.target = this.target AND older.id < this.id"
-                      " AND older.file_size = this.file_size AND older.plan -> 'columns' = this.plan -> 'columns'"
-                      " AND older.status NOT IN ('Failed', 'Cancelled')"
+                      "SELECT other.id FROM ledger.uploaded_files this"
+                      " JOIN ledger.uploaded_files other ON other.target = this.target AND other.id <> this.id"
+                      " AND other.file_size = this.file_size AND other.plan -> 'columns' = this.plan -> 'columns'"
+                      " AND other.plan ? 'admitted' AND other.status NOT IN ('Failed', 'Cancelled')"
                       " WHERE this.id = $1"
-                      " AND EXISTS (SELECT FROM ledger.process_chunks c WHERE c.uploaded_file_id = this.id)"
-                      " AND NOT EXISTS (SELECT FROM ledger.process_chunks c WHERE c.uploaded_file_id = this.id"
-                      "  AND NOT EXISTS (SELECT FROM ledger.process_chunks o WHERE o.uploaded_file_id = older.id"
-                      "   AND o.chunk_number = c.chunk_number AND o.checksum = c.checksum))"
-                      " ORDER BY older.id LIMIT 1",
-                      {param(id)});
-    const int64 older = found > 0 ? result_int64(0, 1) : 0;
+                      " AND EXISTS (SELECT FROM ledger.process_chunks c WHERE c.uploaded_file_id = other.id)"
+                      " AND NOT EXISTS (SELECT FROM ledger.process_chunks c JOIN ledger.process_chunks o"
+                      "  ON o.uploaded_file_id = other.id AND o.chunk_number = c.chunk_number"
+                      "  WHERE c.uploaded_file_id = this.id AND (o.checksum, o.end_byte) <> (c.checksum, c.end_byte))"
+                      " ORDER BY other.id LIMIT 1",
+                      {param(import->id)}) > 0) {
+        other = result_int64(0, 1);
+    } else {
+        run_statement(ledger, "UPDATE ledger.uploaded_files SET plan = plan || '{\"admitted\": true}' WHERE id = $1",
+                      {param(import->id)});
+    }
     end_statement(&scope);
-    return older;
+    return other;
 }
 
 bool read_import(const Ledger *ledger, int64 id, Import *import) {
@@ -154,20 +186,20 @@ bool read_import(const Ledger *ledger, int64 id, Import *import) {
     }
 
     const uint64 settings = run_statement(ledger,
-                                          "SELECT key, value FROM ledger.uploaded_files,"
-                                          " jsonb_each_text(plan -> 'settings') WHERE id = $1",
+                                          "SELECT name, value, context::bigint, role::bigint"
+                                          " FROM ledger._session_settings WHERE uploaded_file_id = $1",
                                           {param(id)});
     import->setting_count = static_cast<int>(settings);
-    import->settings = static_cast<const char **>(MemoryContextAlloc(context, sizeof(char *) * 2 * Max(settings, 1)));
+    import->settings = static_cast<Setting *>(MemoryContextAlloc(context, sizeof(Setting) * Max(settings, 1)));
     for (uint64 i = 0; i < settings; i++) {
-        import->settings[2 * i] = result_text(i, 1, context);
-        import->settings[2 * i + 1] = result_text(i, 2, context);
+        import->settings[i] = {result_text(i, 1, context), result_text(i, 2, context),
+                               static_cast<int>(result_int64(i, 3)), static_cast<Oid>(result_int64(i, 4))};
     }
     end_statement(&scope);
     return true;
 }
 
-Datum read_visible_import(const Ledger *ledger, int64 id, bool *processing) {
+Datum read_visible_import(const Ledger *ledger, int64 id, bool *processing, int *leader) {
     const MemoryContext context = CurrentMemoryContext;
     const Oid user = GetUserId();
     Datum row = 0;
@@ -177,12 +209,14 @@ Datum read_visible_import(const Ledger *ledger, int64 id, bool *processing) {
     const StatementScope scope = begin_statement(ledger);
     /* As the user, so that the policies of the table decide: the text is fixed, and search_path safe. */
     SetUserIdAndSecContext(user, scope.security_context);
-    const bool found =
-        query_statement(ledger, "SELECT f, f.status = 'Processing' FROM ledger.uploaded_files f WHERE id = $1",
-                        {param(id)}) > 0;
+    const bool found = query_statement(ledger,
+                                       "SELECT f, f.status = 'Processing', coalesce((f.plan ->> 'leader')::integer, 0)"
+                                       " FROM ledger.uploaded_files f WHERE id = $1",
+                                       {param(id)}) > 0;
     if (found) {
         bool null;
         *processing = DatumGetBool(result(0, 2, &null));
+        *leader = DatumGetInt32(result(0, 3, &null));
         const Datum value = result(0, 1, &null);
         const MemoryContext spi_context = MemoryContextSwitchTo(context);
         row = datumCopy(value, false, -1);
@@ -210,7 +244,10 @@ int64 loaded_records(const Ledger *ledger, int64 id) {
 
 void mark_started(const Ledger *ledger, int64 id) {
     const StatementScope scope = begin_statement(ledger);
-    run_statement(ledger, "UPDATE ledger.uploaded_files SET start_time = clock_timestamp() WHERE id = $1", {param(id)});
+    run_statement(ledger,
+                  "UPDATE ledger.uploaded_files SET start_time = clock_timestamp(),"
+                  " plan = plan || jsonb_build_object('leader', pg_backend_pid()) WHERE id = $1",
+                  {param(id)});
     end_statement(&scope);
 }
 
@@ -229,8 +266,8 @@ void refresh_totals(const Ledger *ledger, int64 id) {
     run_statement(ledger,
                   "UPDATE ledger.uploaded_files f SET success_count = c.loaded, error_count = c.rejected,"
                   " skipped_count = c.skipped, unprocessed_count = f.row_count - c.loaded - c.rejected - c.skipped,"
-                  " end_time = clock_timestamp(), processing_duration = clock_timestamp() - f.start_time"
-                  " FROM (SELECT coalesce(sum(success_count), 0)::bigint AS loaded,"
+                  " end_time = c.now, processing_duration = c.now - f.start_time"
+                  " FROM (SELECT clock_timestamp() AS now, coalesce(sum(success_count), 0)::bigint AS loaded,"
                   "  coalesce(sum(error_count), 0)::bigint AS rejected,"
                   "  coalesce(sum(skipped_count), 0)::bigint AS skipped"
                   "  FROM ledger.process_chunks WHERE uploaded_file_id = $1) c"
@@ -248,7 +285,10 @@ void end_import(const Ledger *ledger, int64 id, const char *status, const char *
                   "UPDATE ledger.uploaded_files f SET"
                   " status = coalesce($2, CASE WHEN c.chunk_number IS NOT NULL OR f.unprocessed_count > 0 THEN 'Failed'"
                   "  WHEN f.error_count > 0 THEN 'Completed with errors' ELSE 'Completed' END),"
-                  " sqlstate = coalesce($3, c.sqlstate), error = coalesce($4, c.errors)"
+                  " sqlstate = coalesce($3, c.sqlstate,"
+                  "  CASE WHEN $2 IS NULL AND f.unprocessed_count > 0 THEN '55006' END),"
+                  " error = coalesce($4, c.errors, CASE WHEN $2 IS NULL AND f.unprocessed_count > 0"
+                  "  THEN 'chunks of the import are held by another process' END)"
                   " FROM (VALUES (1)) one LEFT JOIN LATERAL (SELECT chunk_number, sqlstate, errors"
                   "  FROM ledger.process_chunks WHERE uploaded_file_id = $1 AND status = 'Failed'"
                   "  ORDER BY chunk_number LIMIT 1) c ON true"

@@ -32,7 +32,7 @@ inline Parameter param(int64 value) { return {INT8OID, Int64GetDatum(value), fal
 inline Parameter param(int value) { return {INT4OID, Int32GetDatum(value), false}; }
 inline Parameter param(bool value) { return {BOOLOID, BoolGetDatum(value), false}; }
 inline Parameter param(Oid value) { return {OIDOID, ObjectIdGetDatum(value), false}; }
-/* A null pointer is NULL. */
+/* A null pointer is NULL; bytes that are not text in the encoding of the database are shown as \xHH. */
 Parameter param(const char *value);
 /* An array of element_type. */
 Parameter param(ArrayType *value, Oid array_type);

@@ -83,14 +83,14 @@ MOVIELENS_INGEST_FUNCTION(ml_import) {
     const Oid schema = get_func_namespace(fcinfo->flinfo->fn_oid);
     const Ledger ledger = open_ledger(schema);
     import.target_oid = PG_ARGISNULL(1) ? find_target(schema, import.path) : PG_GETARG_OID(1);
-    Relation target = open_target(import.target_oid, nullptr, 0);
+    Relation target = open_target(import.target_oid, nullptr, nullptr, 0);
     require_target_outside_ledger(&ledger, target);
     import.target = qualified_name(target);
     require_new_file(&ledger, &import);
     read_header(&import, target);
     table_close(target, NoLock);
     /* Once more, now that the columns are known. */
-    table_close(open_target(import.target_oid, import.columns, import.column_count), NoLock);
+    table_close(open_target(import.target_oid, nullptr, import.columns, import.column_count), NoLock);
 
     if (!may_analyze(import.target_oid)) {
         ereport(NOTICE, (errmsg("table %s will not be analyzed after the import", import.target),

@@ -4,6 +4,7 @@
 #include "pg/boundary.hpp"
 #include "pg/import_lock.hpp"
 #include "pg/launch.hpp"
+#include "pg/leader.hpp"
 #include "pg/ledger.hpp"
 #include "pg/ledger_statement.hpp"
 #include "pg/pg.hpp"
@@ -12,6 +13,8 @@
 using namespace movielens_ingest::pg;
 
 namespace {
+
+constexpr long kUnlockedInterval = 100; /* milliseconds */
 
 struct LockWait {
     Oid files;
@@ -32,8 +35,9 @@ void wait_for_leader(void *argument) {
     AtEOXact_GUC(true, guc_level);
 }
 
-/* False: it took longer. */
-bool wait_with_timeout(LockWait *wait) {
+/* False: it takes longer. */
+bool wait_until(LockWait *wait, TimestampTz until) {
+    wait->timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
     if (wait->timeout == 0) {
         return !import_lock_is_held(wait->files, wait->import_id);
     }
@@ -47,6 +51,12 @@ bool wait_with_timeout(LockWait *wait) {
     }
     FreeErrorData(error);
     return false;
+}
+
+bool leader_is_alive(int pid) {
+    const char *type = pid == 0 ? nullptr : GetBackgroundWorkerTypeByPid(pid);
+
+    return type != nullptr && strcmp(type, kLeaderType) == 0;
 }
 
 int64 milliseconds_of(const Interval *interval) {
@@ -70,30 +80,40 @@ MOVIELENS_INGEST_FUNCTION(ml_wait) {
     const int64 id = PG_GETARG_INT64(0);
     const bool limited = !PG_ARGISNULL(1);
     const Ledger ledger = open_ledger(get_func_namespace(fcinfo->flinfo->fn_oid));
-    LockWait wait = {ledger.files, id, limited ? milliseconds_of(PG_GETARG_INTERVAL_P(1)) : 0};
+    const TimestampTz until =
+        limited ? TimestampTzPlusMilliseconds(GetCurrentTimestamp(), milliseconds_of(PG_GETARG_INTERVAL_P(1))) : 0;
+    LockWait wait = {ledger.files, id, 0};
     bool processing;
+    int leader;
 
     if (made_by_this_transaction(id)) {
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                         errmsg("import " INT64_FORMAT " does not begin before this transaction commits", id),
                         errhint("Commit, then wait for it.")));
     }
-    Datum row = read_visible_import(&ledger, id, &processing);
+    Datum row = read_visible_import(&ledger, id, &processing, &leader);
     if (processing && RecoveryInProgress()) {
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                         errmsg("cannot wait for import " INT64_FORMAT " during recovery", id)));
     }
-    if (processing) {
-        const bool ended = limited ? wait_with_timeout(&wait) : (wait_for_leader(&wait), true);
+    while (processing) {
+        const bool unlocked = limited ? wait_until(&wait, until) : (wait_for_leader(&wait), true);
 
-        row = read_visible_import(&ledger, id, &processing);
-        if (ended && processing) {
-            ereport(ERROR,
-                    (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                     errmsg("import " INT64_FORMAT " was interrupted", id),
-                     errdetail("Its processes are gone. What its chunks in process_chunks that are Completed hold is "
-                               "loaded, the rest is not.")));
+        row = read_visible_import(&ledger, id, &processing, &leader);
+        if (!processing || !unlocked) {
+            break;
         }
+        if (!leader_is_alive(leader)) {
+            ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                            errmsg("import " INT64_FORMAT " was interrupted", id),
+                            errdetail("Its processes are gone. Its chunks that are Completed in process_chunks are "
+                                      "loaded, the others are not.")));
+        }
+        /* A trigger has called pg_advisory_unlock_all(): until the leader takes its lock again, there is nothing to
+         * sleep on. */
+        (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, kUnlockedInterval, PG_WAIT_EXTENSION);
+        ResetLatch(MyLatch);
+        CHECK_FOR_INTERRUPTS();
     }
     PG_RETURN_DATUM(row);
 }

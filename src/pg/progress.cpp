@@ -7,8 +7,12 @@ void report_activity(const char *format, ...) {
     va_list arguments;
 
     va_start(arguments, format);
-    vsnprintf(text, sizeof(text), format, arguments);
+    const int length = vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
+    if (length >= static_cast<int>(sizeof(text))) {
+        /* Not in the middle of a character: pg_stat_activity would fail for everyone. */
+        text[pg_mbcliplen(text, sizeof(text) - 1, sizeof(text) - MAX_MULTIBYTE_CHAR_LEN)] = '\0';
+    }
     pgstat_report_activity(STATE_RUNNING, text);
 }
 

@@ -1,33 +1,60 @@
 #include "pg/raw_line.hpp"
 
+#include "pg/pg.hpp"
+
 namespace movielens_ingest::pg {
 
-RawLine show_raw_line(const char *record, size_t size) {
-    constexpr size_t kLongestShown = 4; /* \xHH, or the longest character of a server encoding */
-    auto *text = static_cast<char *>(palloc(kRawLineLimit + 1));
+namespace {
+
+constexpr size_t kLongestShown =
+    16; /* \xHH, or what one character becomes in the encoding of the database, and a NUL */
+
+/* Shows one character of size bytes. False: it cannot be shown in the encoding of the database. */
+bool show_character(const char *character, int size, int encoding, char *shown) {
+    const bool ascii = size == 1 && !IS_HIGHBIT_SET(*character);
+    const int to = GetDatabaseEncoding();
+
+    if (ascii || encoding == to || encoding == PG_SQL_ASCII || to == PG_SQL_ASCII) {
+        memcpy(shown, character, static_cast<size_t>(size));
+        shown[size] = '\0';
+        return *character != '\0' && (ascii || pg_verify_mbstr(to, shown, size, true));
+    }
+    const Oid conversion = FindDefaultConversionProc(encoding, to);
+    unsigned char source[8];
+    memcpy(source, character, static_cast<size_t>(size));
+    return OidIsValid(conversion) &&
+           pg_do_encoding_conversion_buf(conversion, encoding, to, source, size,
+                                         reinterpret_cast<unsigned char *>(shown), kLongestShown, true) == size;
+}
+
+} // namespace
+
+RawLine show_raw_line(const char *record, size_t size, int encoding) {
+    auto *text = static_cast<char *>(palloc(kRawLineLimit + kLongestShown));
     size_t length = 0;
     size_t pos = 0;
-    bool equal = true;
+    char shown[kLongestShown];
 
-    while (pos < size && length + kLongestShown <= kRawLineLimit) {
-        const int rest = static_cast<int>(Min(size - pos, static_cast<size_t>(kLongestShown)));
-        const int valid = pg_encoding_verifymbchar(GetDatabaseEncoding(), record + pos, rest);
+    while (pos < size) {
+        const int rest = static_cast<int>(Min(size - pos, static_cast<size_t>(8)));
+        int taken = pg_encoding_verifymbchar(encoding, record + pos, rest);
 
-        if (valid > 0 && record[pos] != '\0') {
-            memcpy(text + length, record + pos, static_cast<size_t>(valid));
-            length += static_cast<size_t>(valid);
-            pos += static_cast<size_t>(valid);
-        } else {
-            length += static_cast<size_t>(
-                snprintf(text + length, kLongestShown + 1, "\\x%02X", static_cast<unsigned char>(record[pos])));
-            pos++;
-            equal = false;
+        if (taken <= 0 || !show_character(record + pos, taken, encoding, shown)) {
+            snprintf(shown, sizeof(shown), "\\x%02X", static_cast<unsigned char>(record[pos]));
+            taken = 1;
         }
+        const size_t shown_length = strlen(shown);
+        if (length + shown_length > kRawLineLimit) {
+            break;
+        }
+        memcpy(text + length, shown, shown_length);
+        length += shown_length;
+        pos += static_cast<size_t>(taken);
     }
     text[length] = '\0';
 
     RawLine line = {text, nullptr};
-    if (!equal || pos < size) {
+    if (length != size || memcmp(text, record, size) != 0) {
         auto *bytes = static_cast<bytea *>(MemoryContextAllocHuge(CurrentMemoryContext, VARHDRSZ + size));
         SET_VARSIZE(bytes, VARHDRSZ + size);
         memcpy(VARDATA(bytes), record, size);

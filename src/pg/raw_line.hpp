@@ -14,7 +14,7 @@ struct RawLine {
     const bytea *bytes; /* the record itself where the text is not its equal, else null */
 };
 
-/* In the current memory context. */
-RawLine show_raw_line(const char *record, size_t size);
+/* In the current memory context. encoding: of the bytes. */
+RawLine show_raw_line(const char *record, size_t size, int encoding);
 
 } // namespace movielens_ingest::pg

@@ -9,6 +9,7 @@ namespace movielens_ingest::pg {
 namespace {
 
 constexpr size_t kPieceSize = 16 * 1024 * 1024;
+constexpr int kPieceRecords = 250000;
 constexpr size_t kLongestRecord = 1024 * 1024 * 1024; /* a field cannot be longer in PostgreSQL */
 
 } // namespace
@@ -21,8 +22,10 @@ struct RecordReader {
     uint64 position; /* in the file, of the next piece */
     uint64 row;      /* of its first record */
     uint64 line;     /* of its first record */
-    char *buffer;
+    char *buffer;    /* the file from position on, */
     size_t buffer_size;
+    size_t filled; /* so many bytes of it, */
+    size_t taken;  /* of which so many are those of the last piece */
     RecordPlace *records;
     int count;
     int capacity;
@@ -48,6 +51,28 @@ void add_record(RecordReader *reader, size_t offset, const core::Record *record)
     reader->line += record->lines;
 }
 
+void fill_buffer(RecordReader *reader) {
+    const uint64 from = reader->position + reader->filled;
+    const size_t wanted = static_cast<size_t>(
+        Min(static_cast<uint64>(reader->buffer_size - reader->filled), reader->chunk->end_byte - from));
+
+    if (read_source_file(reader->fd, reader->import->path, reader->buffer + reader->filled, wanted, from) != wanted) {
+        raise_file_changed(reader);
+    }
+    reader->filled += wanted;
+}
+
+void enlarge_buffer(RecordReader *reader) {
+    if (reader->buffer_size >= kLongestRecord) {
+        ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+                        errmsg("record at line " UINT64_FORMAT " of file \"%s\" is too long", reader->line,
+                               reader->import->path),
+                        errdetail("The limit is %zu bytes.", kLongestRecord)));
+    }
+    reader->buffer_size = Min(reader->buffer_size * 2, kLongestRecord);
+    reader->buffer = static_cast<char *>(repalloc_huge(reader->buffer, reader->buffer_size));
+}
+
 /* Finds the records in the first size bytes of the buffer, and returns how many bytes they take. */
 size_t scan_records(RecordReader *reader, size_t size, bool ends_chunk) {
     core::RecordScanner scanner(dialect_of(reader->import));
@@ -56,7 +81,7 @@ size_t scan_records(RecordReader *reader, size_t size, bool ends_chunk) {
     size_t pos = 0;
 
     reader->count = 0;
-    for (;;) {
+    while (reader->count < kPieceRecords) {
         /*
          * At the end of the chunk, a quote that is still open is one that never closes: the planner, who saw the whole
          * file, cut the chunk at the end of a record.
@@ -68,6 +93,7 @@ size_t scan_records(RecordReader *reader, size_t size, bool ends_chunk) {
         start += record.size;
         pos = start;
     }
+    return start;
 }
 
 } // namespace
@@ -91,47 +117,38 @@ RecordReader *open_record_reader(const Import *import, const core::Chunk *chunk)
 
 bool read_piece(RecordReader *reader, Piece *piece) {
     const uint64 end = reader->chunk->end_byte;
-    const uint64 first_line = reader->line;
-    size_t taken;
 
+    /* Each byte is read once: what the last piece left over moves to the front. */
+    reader->filled -= reader->taken;
+    memmove(reader->buffer, reader->buffer + reader->taken, reader->filled);
+    reader->position += reader->taken;
+    reader->taken = 0;
     if (reader->position >= end) {
         return false;
     }
+
+    const uint64 first_line = reader->line;
     for (;;) {
-        const size_t wanted =
-            static_cast<size_t>(Min(static_cast<uint64>(reader->buffer_size), end - reader->position));
-        if (read_source_file(reader->fd, reader->import->path, reader->buffer, wanted, reader->position) != wanted) {
-            raise_file_changed(reader);
-        }
+        fill_buffer(reader);
         reader->line = first_line;
-        taken = scan_records(reader, wanted, reader->position + wanted == end);
-        if (taken > 0) {
+        reader->taken = scan_records(reader, reader->filled, reader->position + reader->filled == end);
+        if (reader->taken > 0) {
             break;
         }
-        /* A record that is longer than the buffer. */
-        if (reader->buffer_size >= kLongestRecord) {
-            ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-                            errmsg("record at line " UINT64_FORMAT " of file \"%s\" is too long", first_line,
-                                   reader->import->path),
-                            errdetail("The limit is %zu bytes.", kLongestRecord)));
-        }
-        reader->buffer_size = Min(reader->buffer_size * 2, kLongestRecord);
-        pfree(reader->buffer);
-        reader->buffer = static_cast<char *>(MemoryContextAllocHuge(CurrentMemoryContext, reader->buffer_size));
+        enlarge_buffer(reader); /* for a record that is longer */
     }
-    reader->checksum->update(reader->buffer, taken);
+    reader->checksum->update(reader->buffer, reader->taken);
 
     piece->bytes = reader->buffer;
     piece->start_byte = reader->position;
     piece->first_row = reader->row;
     piece->records = reader->records;
     piece->count = reader->count;
-    reader->position += taken;
     reader->row += static_cast<uint64>(reader->count);
     return true;
 }
 
-uint64 bytes_read(const RecordReader *reader) { return reader->position - reader->chunk->start_byte; }
+uint64 bytes_read(const RecordReader *reader) { return reader->position + reader->taken - reader->chunk->start_byte; }
 
 void close_record_reader(RecordReader *reader) {
     close_source_file(reader->fd);

@@ -88,6 +88,7 @@ TupleTableSlot *next_slot(Insertion *insertion) {
 void end_insertion(Insertion *insertion) {
     flush(insertion);
     FreeBulkInsertState(insertion->bulk_state);
+    table_finish_bulk_insert(insertion->relinfo->ri_RelationDesc, 0);
     ExecASInsertTriggers(insertion->estate, insertion->relinfo, insertion->transition_capture);
     AfterTriggerEndQuery(insertion->estate);
     ExecResetTupleTable(insertion->estate->es_tupleTable, false);
@@ -106,8 +107,10 @@ void insert_range(void *argument) {
 
     range->inserted = 0;
     range->skipped = 0;
+    range->begun = false;
     PushActiveSnapshot(GetTransactionSnapshot());
     begin_insertion(insertion, target, range->columns);
+    range->begun = true;
 
     EState *estate = insertion->estate;
     ResultRelInfo *relinfo = insertion->relinfo;
@@ -140,6 +143,7 @@ void insert_range(void *argument) {
             ExecPartitionCheck(relinfo, slot, estate, true);
         }
 
+        range->inserted++;
         if (one_by_one) {
             table_tuple_insert(target, slot, insertion->command_id, 0, insertion->bulk_state);
             insert_index_entries(insertion, slot);
@@ -152,7 +156,6 @@ void insert_range(void *argument) {
                 report_tuples(range->inserted_before + static_cast<int64>(range->inserted));
             }
         }
-        range->inserted++;
     }
 
     end_insertion(insertion);

@@ -16,6 +16,7 @@ struct TupleRange {
     const HeapTuple *tuples;
     int from;
     int to;
+    bool begun;      /* out: the statement's BEFORE triggers are behind it */
     uint64 inserted; /* out */
     uint64 skipped;  /* out: a BEFORE trigger returned null */
 };

@@ -11,7 +11,7 @@ bool stays_behind(const char *name) {
         "default_transaction_deferrable",
         "default_transaction_isolation", /* the transactions of an import are READ COMMITTED */
         "default_transaction_read_only", /* ... and read-write */
-        "exit_on_error",                 /* an error is a loader's daily bread */
+        "exit_on_error",                 /* see identity.cpp */
         "role",                          /* see identity.hpp */
         "seed",
         "session_authorization", /* see identity.hpp */
@@ -28,43 +28,49 @@ bool stays_behind(const char *name) {
     return false;
 }
 
+bool contains(List *names, const char *name) {
+    ListCell *cell;
+
+    foreach (cell, names) {
+        if (pg_strcasecmp(static_cast<const char *>(lfirst(cell)), name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 } // namespace
 
-void capture_settings(ArrayType **names, ArrayType **values) {
-    int count;
-    config_generic **variables = configuration_variables(&count);
-    auto *name_datums = static_cast<Datum *>(palloc(sizeof(Datum) * count));
-    auto *value_datums = static_cast<Datum *>(palloc(sizeof(Datum) * count));
-    int captured = 0;
+Setting *capture_settings(List *also, int *count) {
+    int variable_count;
+    config_generic **variables = configuration_variables(&variable_count);
+    auto *settings = static_cast<Setting *>(palloc(sizeof(Setting) * variable_count));
 
-    for (int i = 0; i < count; i++) {
+    *count = 0;
+    for (int i = 0; i < variable_count; i++) {
         const config_generic *variable = variables[i];
 
-        /* Below PGC_S_GLOBAL it comes from the server, which the loader has the same settings from. */
-        if ((variable->context != PGC_USERSET && variable->context != PGC_SUSET) || variable->source < PGC_S_GLOBAL ||
-            stays_behind(variable->name)) {
+        /* Below PGC_S_GLOBAL it comes from the server, and the loader has it from there too. */
+        if ((variable->context != PGC_USERSET && variable->context != PGC_SUSET) ||
+            (variable->source < PGC_S_GLOBAL && !contains(also, variable->name)) || stays_behind(variable->name)) {
             continue;
         }
         const char *value = GetConfigOption(variable->name, true, false);
-        if (value == nullptr) {
-            continue;
+        if (value != nullptr) {
+            settings[(*count)++] = {pstrdup(variable->name), pstrdup(value), variable->scontext, variable->srole};
         }
-        name_datums[captured] = CStringGetTextDatum(variable->name);
-        value_datums[captured] = CStringGetTextDatum(value);
-        captured++;
     }
-    *names = construct_array(name_datums, captured, TEXTOID, -1, false, TYPALIGN_INT);
-    *values = construct_array(value_datums, captured, TEXTOID, -1, false, TYPALIGN_INT);
+    return settings;
 }
 
-void adopt_setting(const char *name, const char *value) {
-    const char *own = GetConfigOption(name, true, false);
+void adopt_setting(const Setting *setting) {
+    const char *own = GetConfigOption(setting->name, true, false);
 
-    if (own != nullptr && strcmp(own, value) == 0) {
+    if (own != nullptr && strcmp(own, setting->value) == 0) {
         return;
     }
-    /* The caller's session was allowed to set it: PGC_SUSET asks no second time. */
-    (void)set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SET, true, ERROR, false);
+    (void)set_config_option_ext(setting->name, setting->value, static_cast<GucContext>(setting->context), PGC_S_SESSION,
+                                setting->role, GUC_ACTION_SET, true, ERROR, false);
 }
 
 } // namespace movielens_ingest::pg

@@ -3,7 +3,8 @@
  *
  * A background worker starts with the settings of the server, the database and the role. What the caller's session set
  * itself decides how values are read (DateStyle, TimeZone, search_path, ...) and how triggers and policies behave
- * (session_replication_role, custom settings), so a loader takes it over.
+ * (session_replication_role, custom settings), so a loader takes it over, with the same right to set it: a placeholder
+ * that a user set for a library's setting must not become more than that when the library is loaded (RestoreGUCState).
  */
 #pragma once
 
@@ -11,10 +12,20 @@
 
 namespace movielens_ingest::pg {
 
-/* Names and values of the settings to carry over, two arrays of text of the same length, in the current context. */
-void capture_settings(ArrayType **names, ArrayType **values);
+struct Setting {
+    const char *name;
+    const char *value;
+    int context; /* GucContext of what set it */
+    Oid role;    /* who set it */
+};
+
+/*
+ * The settings to carry over, in the current memory context, and how many there are: those that the session, its role
+ * or its database set. also: names of further ones, as strings.
+ */
+Setting *capture_settings(List *also, int *count);
 
 /* Applies one of them, for the rest of the process. To be called in a transaction that commits. */
-void adopt_setting(const char *name, const char *value);
+void adopt_setting(const Setting *setting);
 
 } // namespace movielens_ingest::pg

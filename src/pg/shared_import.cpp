@@ -6,11 +6,16 @@ namespace {
 
 constexpr uint32 kMagic = 0x6d6c6931; /* "mli1" */
 
+/*
+ * A process that ends while it sleeps on the condition variable is still in its list. ProcKill would take it out, but
+ * only after the segment has been unmapped (shmem_exit), and that would be a crash.
+ */
+void leave_condition_variable(int, Datum) { ConditionVariableCancelSleep(); }
+
 } // namespace
 
-SharedImport *create_shared_import(int slots, const Identity *identity, Oid files, int64 import_id,
-                                   dsm_handle *handle) {
-    const Size size = offsetof(SharedImport, slot) + sizeof(LoaderSlot) * static_cast<Size>(slots);
+SharedImport *create_shared_import(int slots, Oid files, int64 import_id, dsm_handle *handle) {
+    const Size size = offsetof(SharedImport, chunk) + sizeof(int64) * static_cast<Size>(slots);
 
     /* Outside of a transaction there is no resource owner: the mapping lasts as long as the process. */
     Assert(CurrentResourceOwner == nullptr);
@@ -19,13 +24,13 @@ SharedImport *create_shared_import(int slots, const Identity *identity, Oid file
     memset(shared, 0, size);
     shared->import_id = import_id;
     shared->files = files;
-    shared->identity = *identity;
     ConditionVariableInit(&shared->changed);
     SpinLockInit(&shared->mutex);
     shared->next_chunk = 1;
     shared->slots = slots;
     shared->magic = kMagic;
     *handle = dsm_segment_handle(segment);
+    before_shmem_exit(leave_condition_variable, Datum(0));
     return shared;
 }
 
@@ -40,6 +45,7 @@ SharedImport *attach_shared_import(dsm_handle handle) {
     if (shared->magic != kMagic) {
         elog(ERROR, "shared memory of an import has bad magic");
     }
+    before_shmem_exit(leave_condition_variable, Datum(0));
     return shared;
 }
 
@@ -90,10 +96,9 @@ int64 take_chunk(SharedImport *shared, int slot) {
         SpinLockAcquire(&shared->mutex);
         if (!shared->stopped && shared->next_chunk <= shared->ready_chunks) {
             taken = shared->next_chunk++;
-            shared->slot[slot].chunk = taken;
+            shared->chunk[slot] = taken;
             wait = false;
         } else if (shared->stopped || shared->planned) {
-            shared->slot[slot].finished = true;
             wait = false;
         }
         SpinLockRelease(&shared->mutex);
@@ -107,14 +112,14 @@ int64 take_chunk(SharedImport *shared, int slot) {
 
 void finish_chunk(SharedImport *shared, int slot) {
     SpinLockAcquire(&shared->mutex);
-    shared->slot[slot].chunk = 0;
+    shared->chunk[slot] = 0;
     SpinLockRelease(&shared->mutex);
 }
 
 int64 abandoned_chunk(SharedImport *shared, int slot) {
     SpinLockAcquire(&shared->mutex);
-    const int64 chunk = shared->slot[slot].chunk;
-    shared->slot[slot].chunk = 0;
+    const int64 chunk = shared->chunk[slot];
+    shared->chunk[slot] = 0;
     SpinLockRelease(&shared->mutex);
     return chunk;
 }

@@ -5,21 +5,14 @@
  */
 #pragma once
 
-#include "pg/identity.hpp"
 #include "pg/pg.hpp"
 
 namespace movielens_ingest::pg {
 
-struct LoaderSlot {
-    int64 chunk;   /* number of the chunk being loaded; 0: none */
-    bool finished; /* it ended because there was nothing left to take */
-};
-
 struct SharedImport {
     uint32 magic;
     int64 import_id;
-    Oid files; /* OID of uploaded_files */
-    Identity identity;
+    Oid files;                 /* OID of uploaded_files */
     ConditionVariable changed; /* of what stands below */
     slock_t mutex;             /* protects what stands below */
     int64 next_chunk;          /* to be handed out next; chunks are numbered from 1 */
@@ -27,13 +20,12 @@ struct SharedImport {
     bool planned;              /* no chunk will be added */
     bool stopped;              /* hand out no chunk any more */
     int slots;
-    LoaderSlot slot[FLEXIBLE_ARRAY_MEMBER]; /* 0 is the leader's */
+    int64 chunk[FLEXIBLE_ARRAY_MEMBER]; /* number of the chunk that each slot's process loads, 0: none. Slot 0 is the
+                                           leader's */
 };
 
-static_assert(std::is_trivially_copyable_v<LoaderSlot>);
-
 /* Leader: a new segment with so many slots, mapped until the process ends. */
-SharedImport *create_shared_import(int slots, const Identity *identity, Oid files, int64 import_id, dsm_handle *handle);
+SharedImport *create_shared_import(int slots, Oid files, int64 import_id, dsm_handle *handle);
 
 /* Worker: null when the leader and its segment are gone. */
 SharedImport *attach_shared_import(dsm_handle handle);

@@ -32,6 +32,11 @@ ErrorData *try_in_subtransaction(void (*work)(void *), void *argument) {
     return error;
 }
 
+bool is_cancel(const ErrorData *error) {
+    return error->sqlerrcode == ERRCODE_QUERY_CANCELED && error->funcname != nullptr &&
+           strcmp(error->funcname, "ProcessInterrupts") == 0;
+}
+
 const char *sqlstate_of(const ErrorData *error) { return unpack_sql_state(error->sqlerrcode); }
 
 } // namespace movielens_ingest::pg

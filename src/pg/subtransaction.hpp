@@ -14,6 +14,9 @@ namespace movielens_ingest::pg {
  */
 ErrorData *try_in_subtransaction(void (*work)(void *), void *argument);
 
+/* Somebody cancelled this process; a trigger that raises query_canceled did not. */
+bool is_cancel(const ErrorData *error);
+
 /* The SQLSTATE of an error as text of five characters, in static memory until the next call. */
 const char *sqlstate_of(const ErrorData *error);
 

@@ -92,25 +92,21 @@ void require_ordinary_table(Relation target) {
     }
 }
 
-/* INSERT on the table, or on each of the columns (ExecCheckRTEPerms). */
+/* INSERT on the table or on each of the columns, or on some column if none is named: by the rule of the executor. */
 void require_insert(Relation target, const char *const *columns, int column_count) {
-    const Oid relid = RelationGetRelid(target);
-    const Oid user = GetUserId();
-    bool allowed = pg_class_aclcheck(relid, user, ACL_INSERT) == ACLCHECK_OK;
+    auto *rte = makeNode(RangeTblEntry);
 
-    if (!allowed && columns == nullptr) {
-        allowed = pg_attribute_aclcheck_all(relid, user, ACL_INSERT, ACLMASK_ANY) == ACLCHECK_OK;
-    } else if (!allowed) {
-        allowed = column_count > 0;
-        for (int i = 0; i < column_count && allowed; i++) {
-            const AttrNumber attnum = get_attnum(relid, columns[i]);
-            allowed =
-                attnum != InvalidAttrNumber && pg_attribute_aclcheck(relid, attnum, user, ACL_INSERT) == ACLCHECK_OK;
-        }
+    rte->rtekind = RTE_RELATION;
+    rte->relid = RelationGetRelid(target);
+    rte->relkind = target->rd_rel->relkind;
+    rte->rellockmode = RowExclusiveLock;
+    rte->requiredPerms = ACL_INSERT;
+    for (int i = 0; i < column_count; i++) {
+        const AttrNumber attnum = get_attnum(rte->relid, columns[i]);
+
+        rte->insertedCols = bms_add_member(rte->insertedCols, attnum - FirstLowInvalidHeapAttributeNumber);
     }
-    if (!allowed) {
-        aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, RelationGetRelationName(target));
-    }
+    (void)ExecCheckRTPerms(list_make1(rte), true);
 }
 
 } // namespace
@@ -147,11 +143,13 @@ Oid find_target(Oid schema, const char *path) {
     return create_data_table(schema, table_name, in_schema, movies);
 }
 
-Relation open_target(Oid target, const char *const *columns, int column_count) {
+Relation open_target(Oid target, const char *name, const char *const *columns, int column_count) {
     Relation relation = try_relation_open(target, RowExclusiveLock);
 
     if (relation == nullptr) {
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation with OID %u does not exist", target)));
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), name != nullptr
+                                                              ? errmsg("table %s does not exist", name)
+                                                              : errmsg("relation with OID %u does not exist", target)));
     }
     require_ordinary_table(relation);
     require_insert(relation, columns, column_count);
@@ -163,8 +161,14 @@ bool may_analyze(Oid target) {
 }
 
 const char *qualified_name(Relation target) {
-    return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(target)),
-                                      RelationGetRelationName(target));
+    /* Imports are compared by it, so it must not depend on a setting of the session. */
+    const int guc_level = NewGUCNestLevel();
+    (void)set_config_option("quote_all_identifiers", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+                            false);
+    const char *name =
+        quote_qualified_identifier(get_namespace_name(RelationGetNamespace(target)), RelationGetRelationName(target));
+    AtEOXact_GUC(true, guc_level);
+    return name;
 }
 
 } // namespace movielens_ingest::pg

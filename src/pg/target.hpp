@@ -15,9 +15,10 @@ Oid find_target(Oid schema, const char *path);
 
 /*
  * Opens the target with the lock that COPY takes, and raises an error unless it is an ordinary table that the current
- * user may load these columns into. Raises 42P01 when it is gone. columns null: some column or the table will do.
+ * user may load these columns into. Raises 42P01 when it is gone. columns null: some column or the table will do. name:
+ * what an error calls it when it is gone; null: by its OID.
  */
-Relation open_target(Oid target, const char *const *columns, int column_count);
+Relation open_target(Oid target, const char *name, const char *const *columns, int column_count);
 
 /* The current user may ANALYZE it, by the rule of vacuum_is_relation_owner. */
 bool may_analyze(Oid target);

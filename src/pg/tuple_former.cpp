@@ -62,6 +62,7 @@ struct TupleFormer {
     bool needs_input;           /* some column has no other way, or there are defaults */
     bool has_volatile_defaults; /* nextval aside, as in BeginCopyFrom */
     const char *column;         /* being converted */
+    bool in_input;              /* its input function runs */
 };
 
 namespace {
@@ -208,6 +209,7 @@ HeapTuple form_tuple(TupleFormer *former, const char *bytes, const RecordPlace *
     const TupleDesc desc = RelationGetDescr(former->target);
 
     former->column = nullptr;
+    former->in_input = false;
     if (!may_raise && former->needs_input) {
         return nullptr;
     }
@@ -276,8 +278,10 @@ HeapTuple form_tuple(TupleFormer *former, const char *bytes, const RecordPlace *
             return give_up();
         }
         /* For NULL too, as COPY does: the input function of a domain checks it. */
+        former->in_input = true;
         *value = InputFunctionCall(&column->input, null ? nullptr : pnstrdup(field.data, field.size), column->ioparam,
                                    column->typmod);
+        former->in_input = false;
     }
 
     if (former->default_count > 0) {
@@ -297,6 +301,8 @@ HeapTuple form_tuple(TupleFormer *former, const char *bytes, const RecordPlace *
 }
 
 const char *column_at_fault(const TupleFormer *former) { return former->column; }
+
+bool value_was_refused(const TupleFormer *former) { return former->in_input; }
 
 bool forming_has_effects(const TupleFormer *former) { return former->has_volatile_defaults; }
 

@@ -21,8 +21,9 @@ TupleFormer *make_tuple_former(const Import *import, Relation target);
  */
 HeapTuple form_tuple(TupleFormer *former, const char *bytes, const RecordPlace *record, bool may_raise);
 
-/* After an error of form_tuple(): the column to blame, or null. */
+/* After an error of form_tuple(): the column to blame, or null; and whether its input function refused the value. */
 const char *column_at_fault(const TupleFormer *former);
+bool value_was_refused(const TupleFormer *former);
 
 /* True when forming a tuple may change the database, so that each has to be formed in a subtransaction of its own. */
 bool forming_has_effects(const TupleFormer *former);

@@ -11,6 +11,7 @@ struct WorkerPool {
     dsm_handle segment;
     BackgroundWorkerHandle **handles; /* by slot; null: no worker. Slot 0 is the leader's own */
     int slots;
+    int next_slot; /* not filled yet */
 };
 
 namespace {
@@ -58,21 +59,24 @@ WorkerPool *make_worker_pool(Loader *leader, dsm_handle segment) {
     pool->leader = leader;
     pool->segment = segment;
     pool->slots = leader->shared->slots;
+    pool->next_slot = 1;
     pool->handles = static_cast<BackgroundWorkerHandle **>(
         MemoryContextAllocZero(TopMemoryContext, sizeof(BackgroundWorkerHandle *) * static_cast<Size>(pool->slots)));
     before_shmem_exit(terminate_workers, PointerGetDatum(pool));
     return pool;
 }
 
-void start_workers(WorkerPool *pool, int64 processes) {
-    const int slots = static_cast<int>(Min(processes, static_cast<int64>(pool->slots)));
+void start_workers(WorkerPool *pool, int64 chunks) {
+    const int slots = static_cast<int>(Min(chunks, static_cast<int64>(pool->slots)));
 
-    for (int slot = 1; slot < slots; slot++) {
+    while (pool->next_slot < slots) {
+        const int slot = pool->next_slot++;
+
         if (!start_worker(pool, slot)) {
             ereport(LOG, (errmsg("import " INT64_FORMAT " goes on with %d of %d workers", pool->leader->import.id,
-                                 slot - 1, slots - 1),
+                                 slot - 1, pool->slots - 1),
                           errhint("You may need to increase max_worker_processes.")));
-            break;
+            pool->next_slot = pool->slots;
         }
     }
 }

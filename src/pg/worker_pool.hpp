@@ -13,9 +13,11 @@ struct WorkerPool;
 /* For the life of the process. Should the leader end in any way, its workers are told to end too. */
 WorkerPool *make_worker_pool(Loader *leader, dsm_handle segment);
 
-/* Starts workers so that so many processes load, the leader counted, or as many as there are slots, or as the server
- * has room for. */
-void start_workers(WorkerPool *pool, int64 processes);
+/*
+ * Starts workers, so that as many processes load as there are chunks, the leader counted, or slots, or as the server
+ * has room for. To be called again when there are more chunks; a slot is filled once.
+ */
+void start_workers(WorkerPool *pool, int64 chunks);
 
 /*
  * Sees which workers have ended. The chunk of a lost one goes back to Pending, or is Failed when it has had its

@@ -39,7 +39,7 @@ sub not_started
 sub started
 {
 	my ($name, $count, $sql) = @_;
-	my @ids = split(/\n/, $node->safe_psql('postgres', $sql));
+	my @ids = grep { $_ ne '' } split(/\n/, $node->safe_psql('postgres', $sql));
 	is(join(' ', map { wait_import($node, $_)->{status} } @ids), join(' ', ('Completed') x $count), "starts: $name");
 	push @started, @ids;
 	processes_gone($node);
@@ -95,6 +95,19 @@ started('block with EXCEPTION that meets none', 1, qq(
 	RETURN id;
 	END\$\$;
 	SELECT import_in_block()));
+
+started('COMMIT in a procedure, which then waits', 2, qq(
+	CREATE PROCEDURE import_twice(INOUT ids text DEFAULT '') LANGUAGE plpgsql AS \$\$DECLARE id bigint; BEGIN
+	FOR i IN 1 .. 2 LOOP
+		id := $call;
+		COMMIT;
+		IF (ml_wait(id)).status = 'Completed' THEN ids := ids || E'\\n' || id; END IF;
+		PERFORM $call;
+		ROLLBACK;
+	END LOOP;
+	END\$\$;
+	CALL import_twice()));
+started('COMMIT AND CHAIN', 2, "BEGIN; SELECT $call; COMMIT AND CHAIN; SELECT $call; COMMIT AND CHAIN; ROLLBACK");
 
 # A transaction that takes its time.
 my $slow = $node->background_psql('postgres');

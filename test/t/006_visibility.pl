@@ -59,6 +59,22 @@ open_gate($gate);
 wait_import($node, $id);
 nothing_left('after an import');
 
+# --- within a chunk, and behind a refused record ---
+
+my $half = write_file('half.csv', "id,name\n" . records(1, 4) . "x,bad\n" . records(6, 20));
+$node->safe_psql('postgres', 'DROP TRIGGER gate ON t; TRUNCATE t');
+add_gate($node, 't', 'NEW.id = 15');
+$gate = close_gate($node);
+$id = start_import($node, $half, 't', 'min_chunks => 1, max_workers => 1');
+wait_at_gate($node, 1);
+my $progress = json_row($node, 'SELECT * FROM pg_stat_progress_copy');
+cmp_ok($progress->{bytes_processed}, '>', 0, 'within a chunk, pg_stat_progress_copy shows the bytes that were read');
+cmp_ok($progress->{tuples_processed}, '<=', 13, '... and no more tuples than went in');
+open_gate($gate);
+is(wait_import($node, $id)->{success_count}, 19, '... and the chunk is loaded');
+$node->safe_psql('postgres', 'DROP TRIGGER gate ON t');
+add_gate($node, 't');
+
 # --- an error, a cancelled and a terminated leader leave nothing either ---
 
 $node->safe_psql('postgres', 'TRUNCATE t');

@@ -77,7 +77,13 @@ for my $name ("it''s \"quoted\".csv", 'space and \backslash.csv', "na\303\257ve.
 }
 symlink($path, "$folder/good.csv") or die;
 is(imported($node, "$folder/good.csv", 't')->{status}, 'Completed', 'a symbolic link to a file');
-is(imported($node, "$folder/.//x/../numbers.csv", 't')->{file_path}, $path, 'superfluous parts of a path are taken out');
+is(imported($node, "$folder/.///numbers.csv", 't')->{file_path}, $path, 'superfluous parts of a path are taken out');
+# Taking out ".." would lead elsewhere.
+mkdir("$folder/x") or die;
+mkdir("$folder/x/y") or die;
+write_file('x/up.csv', numbers(7));
+symlink("$folder/x/y", "$folder/away") or die;
+is(imported($node, "$folder/away/../up.csv", 't')->{success_count}, 7, 'a path that leads through a symbolic link and up again');
 
 # Gone, or something else, by the time that the call commits.
 for my $case ([ 'removed', sub { }, '58P01', qr/could not open file .*: No such file/ ],
