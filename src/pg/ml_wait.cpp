@@ -109,6 +109,9 @@ MOVIELENS_INGEST_FUNCTION(ml_wait) {
                             errdetail("Its processes are gone. Its chunks that are Completed in process_chunks are "
                                       "loaded, the others are not.")));
         }
+        if (limited && GetCurrentTimestamp() >= until) {
+            break;
+        }
         /* A trigger has called pg_advisory_unlock_all(): until the leader takes its lock again, there is nothing to
          * sleep on. */
         (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, kUnlockedInterval, PG_WAIT_EXTENSION);

@@ -77,7 +77,8 @@ for my $name ("it''s \"quoted\".csv", 'space and \backslash.csv', "na\303\257ve.
 }
 symlink($path, "$folder/good.csv") or die;
 is(imported($node, "$folder/good.csv", 't')->{status}, 'Completed', 'a symbolic link to a file');
-is(imported($node, "$folder/.///numbers.csv", 't')->{file_path}, $path, 'superfluous parts of a path are taken out');
+fails_like($node, "SELECT ml_import('$path', 't')", '42710', qr/was already imported/, 'the same file by another name');
+is(imported($node, "$folder/.///numbers.csv", 't', 'force => true')->{file_path}, $path, 'superfluous parts of a path are taken out');
 # Taking out ".." would lead elsewhere.
 mkdir("$folder/x") or die;
 mkdir("$folder/x/y") or die;

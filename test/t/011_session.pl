@@ -28,7 +28,7 @@ $node->safe_psql('postgres', q(
 		FOREACH name IN ARRAY ARRAY['app.custom', 'app.local', 'app.of_role', 'app.of_database', 'DateStyle', 'TimeZone', 'IntervalStyle',
 			'lc_monetary', 'search_path', 'session_replication_role', 'bytea_output', 'extra_float_digits', 'work_mem', 'statement_timeout',
 			'idle_in_transaction_session_timeout', 'row_security', 'check_function_bodies', 'synchronous_commit', 'log_min_messages',
-			'default_tablespace', 'xmloption', 'array_nulls', 'standard_conforming_strings', 'application_name',
+			'default_tablespace', 'xmloption', 'array_nulls', 'standard_conforming_strings', 'application_name', 'is_superuser',
 			'transaction_read_only'] LOOP
 			NEW.seen := NEW.seen || ' ' || name || '=' || coalesce(current_setting(name, true), 'null');
 		END LOOP;
