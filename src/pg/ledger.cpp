@@ -13,6 +13,38 @@ void raise_no_ledger() {
                     errmsg("the tables of extension \"movielens_ingest\" do not exist")));
 }
 
+Oid owner_of(Oid relation) {
+    HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+
+    if (!HeapTupleIsValid(tuple)) {
+        return InvalidOid;
+    }
+    const Oid owner = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple))->relowner;
+    ReleaseSysCache(tuple);
+    return owner;
+}
+
+/*
+ * Locks a table of the ledger as a statement does that writes it, and makes sure that it is the ledger's own. A
+ * statement names its tables, and a name is looked up again when a lock had to be waited for
+ * (RangeVarGetRelidExtended): were the schema renamed meanwhile, another role's table of that name, with triggers,
+ * could stand in its place, and they would run as the owner of the ledger. With the lock held there is nothing to wait
+ * for. Locks on tables that a foreign key references are held before: uploaded_files from begin_statement() on,
+ * process_chunks since the chunk was claimed.
+ */
+void lock_table(const Ledger *ledger, const char *name) {
+    const Oid schema = get_rel_namespace(ledger->files);
+    const Oid table = get_relname_relid(name, schema);
+
+    if (!OidIsValid(table)) {
+        raise_no_ledger();
+    }
+    LockRelationOid(table, RowExclusiveLock);
+    if (get_relname_relid(name, schema) != table || owner_of(table) != owner_of(ledger->files)) {
+        raise_no_ledger();
+    }
+}
+
 void set_for_statement(const char *name, const char *value) {
     (void)set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
@@ -22,15 +54,12 @@ void set_for_statement(const char *name, const char *value) {
 bool reopen_ledger(Oid files, Ledger *ledger) {
     /* DROP EXTENSION waits for it. */
     LockRelationOid(files, AccessShareLock);
-    HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(files));
-
-    if (!HeapTupleIsValid(tuple)) {
+    ledger->files = files;
+    ledger->owner = owner_of(files);
+    if (!OidIsValid(ledger->owner)) {
         UnlockRelationOid(files, AccessShareLock);
         return false;
     }
-    ledger->files = files;
-    ledger->owner = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple))->relowner;
-    ReleaseSysCache(tuple);
     return true;
 }
 
@@ -53,6 +82,7 @@ StatementScope begin_statement(const Ledger *ledger) {
     if (!reopen_ledger(ledger->files, &now)) {
         raise_no_ledger();
     }
+    lock_table(&now, "uploaded_files");
     GetUserIdAndSecContext(&scope.user, &scope.security_context);
     SetUserIdAndSecContext(now.owner, scope.security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
     scope.guc_level = NewGUCNestLevel();
@@ -102,9 +132,15 @@ uint64 run_statement(const Ledger *ledger, const char *text, const Parameter *pa
     }
 
     static const char placeholder[] = "ledger.";
+    constexpr size_t kPlaceholderSize = sizeof(placeholder) - 1;
+    for (const char *found = text; (found = strstr(found, placeholder)) != nullptr; found += kPlaceholderSize) {
+        const char *name = found + kPlaceholderSize;
+        lock_table(ledger, pnstrdup(name, strspn(name, "abcdefghijklmnopqrstuvwxyz_")));
+    }
+
     const char *schema = quote_identifier(get_namespace_name(get_rel_namespace(ledger->files)));
     initStringInfo(&sql);
-    for (const char *found; (found = strstr(text, placeholder)) != nullptr; text = found + sizeof(placeholder) - 1) {
+    for (const char *found; (found = strstr(text, placeholder)) != nullptr; text = found + kPlaceholderSize) {
         appendBinaryStringInfo(&sql, text, static_cast<int>(found - text));
         appendStringInfo(&sql, "%s.", schema);
     }

@@ -22,8 +22,7 @@ struct LockWait {
     int64 timeout; /* milliseconds; 0: none */
 };
 
-/* Sleeps until the leader has ended. With a timeout it raises 55P03 when it is over; the caller's lock_timeout is not
- * ours. */
+/* Sleeps until the leader has ended; raises 55P03 after a timeout. The caller's lock_timeout is not ours. */
 void wait_for_leader(void *argument) {
     const auto *wait = static_cast<LockWait *>(argument);
     char timeout[32];
