@@ -58,8 +58,7 @@ template <typename T, typename... Args> T *construct(MemoryContext context, Args
 
 } // namespace movielens_ingest::pg
 
-/* An SQL function: declared with C linkage and visible, which PG_FUNCTION_INFO_V1 alone does only from PostgreSQL 16
- * on. */
+/* An SQL function, declared with C linkage and visible: before PostgreSQL 16 PG_FUNCTION_INFO_V1 does not do it. */
 #define MOVIELENS_INGEST_FUNCTION(name)                                                                                \
     extern "C" {                                                                                                       \
     PGDLLEXPORT Datum name(PG_FUNCTION_ARGS);                                                                          \

@@ -239,9 +239,7 @@ ChunkCounts write_chunk(const Ledger *ledger, const Import *import, const Ledger
     work.reject_context =
         AllocSetContextCreate(CurrentMemoryContext, "movielens_ingest reject", ALLOCSET_DEFAULT_SIZES);
 
-    for (int i = 0; i < import->column_count; i++) {
-        work.columns = bms_add_member(work.columns, get_attnum(target, import->columns[i]));
-    }
+    work.columns = column_numbers(work.target, import->columns, import->column_count);
 
     RecordReader *reader = open_record_reader(import, &chunk->chunk);
     report(&work, 0);

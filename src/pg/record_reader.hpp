@@ -33,8 +33,7 @@ struct RecordReader;
 /* Opens the file, in the current transaction; memory comes from the current context. Raises 55000 if it has changed. */
 RecordReader *open_record_reader(const Import *import, const core::Chunk *chunk);
 
-/* The next piece: a chunk of up to 16 MB and 250,000 records is one, a larger one several. False at the end of the
- * chunk. */
+/* The next piece: a chunk of up to 16 MB and 250,000 records is one, a larger one several. False: there is no more. */
 bool read_piece(RecordReader *reader, Piece *piece);
 
 /* Bytes of the chunk that have been read. */

@@ -13,8 +13,7 @@ void check_file_encoding(int encoding);
 /* True when the bytes are valid as they stand: then no conversion is needed. */
 bool is_valid_text(const char *bytes, size_t size, int encoding);
 
-/* The record in the encoding of the database, in the current memory context or the given bytes. Raises 22021 and
- * others. */
+/* The record in the encoding of the database, newly allocated or the given bytes themselves. Raises 22021, 22P05. */
 const char *convert_text(const char *bytes, size_t *size, int encoding);
 
 } // namespace movielens_ingest::pg

@@ -2,6 +2,7 @@
 
 #include "pg/pg.hpp"
 #include "pg/progress.hpp"
+#include "pg/target.hpp"
 
 namespace movielens_ingest::pg {
 
@@ -23,20 +24,8 @@ struct Insertion {
 };
 
 void begin_insertion(Insertion *insertion, Relation target, const Bitmapset *columns) {
-    auto *rte = makeNode(RangeTblEntry);
-
-    rte->rtekind = RTE_RELATION;
-    rte->relid = RelationGetRelid(target);
-    rte->relkind = target->rd_rel->relkind;
-    rte->rellockmode = RowExclusiveLock;
-    rte->requiredPerms = ACL_INSERT;
-    /* Besides those that the user may read (ExecBuildSlotValueDescription). */
-    for (int attnum = -1; (attnum = bms_next_member(columns, attnum)) >= 0;) {
-        rte->insertedCols = bms_add_member(rte->insertedCols, attnum - FirstLowInvalidHeapAttributeNumber);
-    }
-
     insertion->estate = CreateExecutorState();
-    ExecInitRangeTable(insertion->estate, list_make1(rte));
+    ExecInitRangeTable(insertion->estate, list_make1(insert_entry(target, columns)));
     insertion->relinfo = makeNode(ResultRelInfo);
     ExecInitResultRelation(insertion->estate, insertion->relinfo, 1);
     ExecOpenIndices(insertion->relinfo, false);

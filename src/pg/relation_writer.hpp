@@ -11,7 +11,7 @@ namespace movielens_ingest::pg {
 /* Tuples to insert as one statement does: [from, to) of the array. Null ones are passed over. */
 struct TupleRange {
     Relation target;          /* open, with RowExclusiveLock */
-    const Bitmapset *columns; /* attribute numbers of those that the file loads: an error may show them */
+    const Bitmapset *columns; /* that the file loads, by column_numbers() */
     int64 inserted_before;    /* tuples of the chunk, for pg_stat_progress_copy */
     const HeapTuple *tuples;
     int from;

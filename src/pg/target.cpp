@@ -94,19 +94,9 @@ void require_ordinary_table(Relation target) {
 
 /* INSERT on the table or on each of the columns, or on some column if none is named: by the rule of the executor. */
 void require_insert(Relation target, const char *const *columns, int column_count) {
-    auto *rte = makeNode(RangeTblEntry);
+    Bitmapset *numbers = column_numbers(target, columns, column_count);
 
-    rte->rtekind = RTE_RELATION;
-    rte->relid = RelationGetRelid(target);
-    rte->relkind = target->rd_rel->relkind;
-    rte->rellockmode = RowExclusiveLock;
-    rte->requiredPerms = ACL_INSERT;
-    for (int i = 0; i < column_count; i++) {
-        const AttrNumber attnum = get_attnum(rte->relid, columns[i]);
-
-        rte->insertedCols = bms_add_member(rte->insertedCols, attnum - FirstLowInvalidHeapAttributeNumber);
-    }
-    (void)ExecCheckRTPerms(list_make1(rte), true);
+    (void)ExecCheckRTPerms(list_make1(insert_entry(target, numbers)), true);
 }
 
 } // namespace
@@ -154,6 +144,29 @@ Relation open_target(Oid target, const char *name, const char *const *columns, i
     require_ordinary_table(relation);
     require_insert(relation, columns, column_count);
     return relation;
+}
+
+Bitmapset *column_numbers(Relation target, const char *const *columns, int column_count) {
+    Bitmapset *numbers = nullptr;
+
+    for (int i = 0; i < column_count; i++) {
+        const AttrNumber attnum = get_attnum(RelationGetRelid(target), columns[i]);
+
+        numbers = bms_add_member(numbers, attnum - FirstLowInvalidHeapAttributeNumber);
+    }
+    return numbers;
+}
+
+RangeTblEntry *insert_entry(Relation target, const Bitmapset *columns) {
+    auto *entry = makeNode(RangeTblEntry);
+
+    entry->rtekind = RTE_RELATION;
+    entry->relid = RelationGetRelid(target);
+    entry->relkind = target->rd_rel->relkind;
+    entry->rellockmode = RowExclusiveLock;
+    entry->requiredPerms = ACL_INSERT;
+    entry->insertedCols = bms_copy(columns);
+    return entry;
 }
 
 bool may_analyze(Oid target) {

@@ -20,6 +20,13 @@ Oid find_target(Oid schema, const char *path);
  */
 Relation open_target(Oid target, const char *name, const char *const *columns, int column_count);
 
+/* The numbers of these columns, as in RangeTblEntry.insertedCols. */
+Bitmapset *column_numbers(Relation target, const char *const *columns, int column_count);
+
+/* The range table entry of an INSERT of these columns: what the executor checks, and what an error may show of a tuple.
+ */
+RangeTblEntry *insert_entry(Relation target, const Bitmapset *columns);
+
 /* The current user may ANALYZE it, by the rule of vacuum_is_relation_owner. */
 bool may_analyze(Oid target);
 
