@@ -6,6 +6,7 @@
 #include "pg/pg.hpp"
 #include "pg/planner.hpp"
 #include "pg/progress.hpp"
+#include "pg/session.hpp"
 #include "pg/shared_import.hpp"
 #include "pg/subtransaction.hpp"
 #include "pg/target.hpp"
@@ -28,7 +29,7 @@ struct Leader {
 void wait_for_call(const LeaderArguments *arguments) {
     begin_transaction(&arguments->identity);
     const int guc_level = NewGUCNestLevel();
-    (void)set_config_option("lock_timeout", "0", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+    set_locally("lock_timeout", "0");
     XactLockTableWait(arguments->xid, nullptr, nullptr, XLTW_None);
     AtEOXact_GUC(true, guc_level);
     commit_transaction();

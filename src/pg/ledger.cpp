@@ -45,10 +45,6 @@ void lock_table(const Ledger *ledger, const char *name) {
     }
 }
 
-void set_for_statement(const char *name, const char *value) {
-    (void)set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-}
-
 } // namespace
 
 bool reopen_ledger(Oid files, Ledger *ledger) {
@@ -77,8 +73,7 @@ StatementScope begin_statement(const Ledger *ledger) {
     StatementScope scope;
     Ledger now;
 
-    /* Another role could have made tables of these names meanwhile: nothing runs as the owner before the ledger is
-     * found. */
+    /* Another role could have made tables of these names: nothing runs as the owner before the ledger is found. */
     if (!reopen_ledger(ledger->files, &now)) {
         raise_no_ledger();
     }
@@ -86,9 +81,9 @@ StatementScope begin_statement(const Ledger *ledger) {
     GetUserIdAndSecContext(&scope.user, &scope.security_context);
     SetUserIdAndSecContext(now.owner, scope.security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
     scope.guc_level = NewGUCNestLevel();
-    set_for_statement("search_path", "pg_catalog, pg_temp");
-    set_for_statement("lock_timeout", "0");
-    set_for_statement("row_security", "on");
+    set_locally("search_path", "pg_catalog, pg_temp");
+    set_locally("lock_timeout", "0");
+    set_locally("row_security", "on");
     if (SPI_connect() != SPI_OK_CONNECT) {
         elog(ERROR, "SPI_connect failed");
     }

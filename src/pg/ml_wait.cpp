@@ -8,6 +8,7 @@
 #include "pg/ledger.hpp"
 #include "pg/ledger_statement.hpp"
 #include "pg/pg.hpp"
+#include "pg/session.hpp"
 #include "pg/subtransaction.hpp"
 
 using namespace movielens_ingest::pg;
@@ -29,7 +30,7 @@ void wait_for_leader(void *argument) {
 
     snprintf(timeout, sizeof(timeout), INT64_FORMAT, wait->timeout);
     const int guc_level = NewGUCNestLevel();
-    (void)set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+    set_locally("lock_timeout", timeout);
     wait_for_import_lock(wait->files, wait->import_id);
     AtEOXact_GUC(true, guc_level);
 }

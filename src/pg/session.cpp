@@ -73,4 +73,8 @@ void adopt_setting(const Setting *setting) {
                                 setting->role, GUC_ACTION_SET, true, ERROR, false);
 }
 
+void set_locally(const char *name, const char *value) {
+    (void)set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
 } // namespace movielens_ingest::pg

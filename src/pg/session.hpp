@@ -28,4 +28,7 @@ Setting *capture_settings(List *also, int *count);
 /* Applies one of them, for the rest of the process. To be called in a transaction that commits. */
 void adopt_setting(const Setting *setting);
 
+/* Sets one of our own choice until the GUC nesting level that the caller has begun (NewGUCNestLevel) ends. */
+void set_locally(const char *name, const char *value);
+
 } // namespace movielens_ingest::pg

@@ -1,6 +1,7 @@
 #include "pg/target.hpp"
 
 #include "pg/pg.hpp"
+#include "pg/session.hpp"
 
 namespace movielens_ingest::pg {
 
@@ -176,8 +177,7 @@ bool may_analyze(Oid target) {
 const char *qualified_name(Relation target) {
     /* Imports are compared by it, so it must not depend on a setting of the session. */
     const int guc_level = NewGUCNestLevel();
-    (void)set_config_option("quote_all_identifiers", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
-                            false);
+    set_locally("quote_all_identifiers", "off");
     const char *name =
         quote_qualified_identifier(get_namespace_name(RelationGetNamespace(target)), RelationGetRelationName(target));
     AtEOXact_GUC(true, guc_level);
