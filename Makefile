@@ -15,28 +15,48 @@ SOURCES = \
 	src/core/number.cpp \
 	src/core/record_scanner.cpp \
 	src/pg/background_process.cpp \
+	src/pg/batch.cpp \
+	src/pg/batch_order.cpp \
+	src/pg/cancel_import.cpp \
+	src/pg/chunk_attempt.cpp \
 	src/pg/chunk_loader.cpp \
 	src/pg/chunk_writer.cpp \
+	src/pg/data_set.cpp \
 	src/pg/header.cpp \
 	src/pg/identity.cpp \
 	src/pg/import_lock.cpp \
+	src/pg/import_steps.cpp \
+	src/pg/import_wait.cpp \
+	src/pg/internal_function.cpp \
 	src/pg/launch.cpp \
+	src/pg/launcher.cpp \
 	src/pg/leader.cpp \
 	src/pg/ledger.cpp \
+	src/pg/ledger_batches.cpp \
 	src/pg/ledger_chunks.cpp \
 	src/pg/ledger_files.cpp \
+	src/pg/ledger_view.cpp \
+	src/pg/live_imports.cpp \
+	src/pg/ml_cancel.cpp \
 	src/pg/ml_import.cpp \
+	src/pg/ml_import_dataset.cpp \
+	src/pg/ml_load.cpp \
+	src/pg/ml_resume.cpp \
 	src/pg/ml_wait.cpp \
 	src/pg/module.cpp \
 	src/pg/planner.cpp \
 	src/pg/progress.cpp \
+	src/pg/queue.cpp \
 	src/pg/raw_line.cpp \
 	src/pg/record_reader.cpp \
 	src/pg/record_text.cpp \
+	src/pg/register_import.cpp \
 	src/pg/relation_writer.cpp \
+	src/pg/same_file.cpp \
+	src/pg/seat.cpp \
 	src/pg/session.cpp \
 	src/pg/settings.cpp \
-	src/pg/shared_import.cpp \
+	src/pg/shared_batch.cpp \
 	src/pg/source_file.cpp \
 	src/pg/subtransaction.cpp \
 	src/pg/target.cpp \

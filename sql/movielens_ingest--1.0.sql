@@ -27,14 +27,17 @@ CREATE TABLE @extschema@.uploaded_files (
     sqlstate            text,
     error               text,
     plan                jsonb NOT NULL,
+    dataset_id          bigint,
     CONSTRAINT uploaded_files_status_check
-        CHECK (status IN ('Processing', 'Completed', 'Completed with errors', 'Failed', 'Cancelled')),
+        CHECK (status IN ('Queued', 'Processing', 'Completed', 'Completed with errors', 'Failed', 'Cancelled')),
     CONSTRAINT uploaded_files_counts_check
         CHECK (row_count IS NULL OR success_count + error_count + skipped_count + unprocessed_count = row_count),
     CONSTRAINT uploaded_files_completed_check
         CHECK (status NOT LIKE 'Completed%' OR row_count IS NOT NULL AND unprocessed_count = 0)
 );
 CREATE INDEX uploaded_files_file_size_idx ON @extschema@.uploaded_files (file_size);
+CREATE INDEX uploaded_files_dataset_id_idx ON @extschema@.uploaded_files (dataset_id);
+CREATE INDEX uploaded_files_status_idx ON @extschema@.uploaded_files (status) WHERE status IN ('Queued', 'Processing');
 
 CREATE TABLE @extschema@.process_chunks (
     id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -54,6 +57,7 @@ CREATE TABLE @extschema@.process_chunks (
     skipped_count    bigint NOT NULL DEFAULT 0,
     sqlstate         text,
     checksum         bigint NOT NULL,
+    crashes          integer NOT NULL DEFAULT 0,
     CONSTRAINT process_chunks_number_key UNIQUE (uploaded_file_id, chunk_number),
     CONSTRAINT process_chunks_status_check CHECK (status IN ('Pending', 'Completed', 'Failed')),
     CONSTRAINT process_chunks_range_check CHECK (start_row <= end_row AND start_byte < end_byte),
@@ -93,7 +97,7 @@ COMMENT ON TABLE @extschema@.uploaded_files IS 'imports: a row for each file tha
 COMMENT ON COLUMN @extschema@.uploaded_files.id IS 'what ml_import() returned';
 COMMENT ON COLUMN @extschema@.uploaded_files.file_name IS 'name of the file, without its directory';
 COMMENT ON COLUMN @extschema@.uploaded_files.uploaded_at IS 'when ml_import() was called';
-COMMENT ON COLUMN @extschema@.uploaded_files.status IS 'Processing, Completed, Completed with errors (records were refused), Failed or Cancelled';
+COMMENT ON COLUMN @extschema@.uploaded_files.status IS 'Queued (no worker slot was free), Processing, Completed, Completed with errors (records were refused), Failed or Cancelled';
 COMMENT ON COLUMN @extschema@.uploaded_files.success_count IS 'records that were loaded';
 COMMENT ON COLUMN @extschema@.uploaded_files.error_count IS 'records that were refused: see rejected_rows';
 COMMENT ON COLUMN @extschema@.uploaded_files.processing_duration IS 'time from start_time to the last change of the counts';
@@ -111,6 +115,8 @@ COMMENT ON COLUMN @extschema@.uploaded_files.unprocessed_count IS 'records of ch
 COMMENT ON COLUMN @extschema@.uploaded_files.sqlstate IS 'SQLSTATE of the error that ended it';
 COMMENT ON COLUMN @extschema@.uploaded_files.error IS 'the error that ended it';
 COMMENT ON COLUMN @extschema@.uploaded_files.plan IS 'what leader and workers need: the file''s identity, its form, its columns';
+
+COMMENT ON COLUMN @extschema@.uploaded_files.dataset_id IS 'first import of its data set; its own id when it came alone';
 
 COMMENT ON TABLE @extschema@.process_chunks IS 'chunks of the imports: together they cover each file without a gap or an overlap';
 COMMENT ON COLUMN @extschema@.process_chunks.id IS 'identifies it among the chunks of all imports';
@@ -130,6 +136,8 @@ COMMENT ON COLUMN @extschema@.process_chunks.error_count IS 'records that were r
 COMMENT ON COLUMN @extschema@.process_chunks.skipped_count IS 'records for which a BEFORE trigger returned null';
 COMMENT ON COLUMN @extschema@.process_chunks.sqlstate IS 'SQLSTATE of the last error that it met';
 COMMENT ON COLUMN @extschema@.process_chunks.checksum IS 'XXH3-64 of its bytes, as a signed number';
+
+COMMENT ON COLUMN @extschema@.process_chunks.crashes IS 'attempts that a crash of the server ended, and one that is going on';
 
 COMMENT ON TABLE @extschema@.rejected_rows IS 'records that could not be loaded, each with its place and its reason';
 COMMENT ON COLUMN @extschema@.rejected_rows.id IS 'identifies it among the refused records of all imports';
@@ -153,6 +161,8 @@ COMMENT ON COLUMN @extschema@._session_settings.context IS 'with what right it w
 COMMENT ON COLUMN @extschema@._session_settings.role IS 'who set it';
 
 COMMENT ON INDEX @extschema@.uploaded_files_file_size_idx IS 'finds earlier imports of a file';
+COMMENT ON INDEX @extschema@.uploaded_files_dataset_id_idx IS 'finds the imports of a data set';
+COMMENT ON INDEX @extschema@.uploaded_files_status_idx IS 'finds imports that have not ended';
 COMMENT ON INDEX @extschema@.rejected_rows_process_chunk_id_idx IS 'finds the refused records of a chunk';
 COMMENT ON SEQUENCE @extschema@.uploaded_files_id_seq IS 'ids of uploaded_files';
 COMMENT ON SEQUENCE @extschema@.process_chunks_id_seq IS 'ids of process_chunks';
@@ -319,3 +329,205 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ml_wait';
 COMMENT ON FUNCTION @extschema@.ml_wait(bigint, interval)
     IS 'waits until an import has ended, or for the given time, and returns its row of uploaded_files';
+
+CREATE FUNCTION @extschema@.ml_import_dataset(
+    directory   text,
+    strict      boolean DEFAULT false,
+    chunk_size  integer DEFAULT NULL,
+    min_chunks  integer DEFAULT NULL,
+    max_workers integer DEFAULT NULL,
+    max_retries integer DEFAULT NULL,
+    force       boolean DEFAULT NULL
+) RETURNS TABLE (id bigint, file_name text, target regclass)
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'ml_import_dataset';
+COMMENT ON FUNCTION @extschema@.ml_import_dataset(text, boolean, integer, integer, integer, integer, boolean)
+    IS 'registers the files of MovieLens in a directory of the server, to be loaded in the order that their foreign keys need when the transaction commits; strict: a missing file is an error';
+REVOKE ALL ON FUNCTION @extschema@.ml_import_dataset(text, boolean, integer, integer, integer, integer, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.ml_import_dataset(text, boolean, integer, integer, integer, integer, boolean)
+    TO pg_read_server_files;
+
+CREATE FUNCTION @extschema@.ml_cancel(id bigint) RETURNS boolean
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'ml_cancel';
+COMMENT ON FUNCTION @extschema@.ml_cancel(bigint)
+    IS 'ends an import, keeping what it has committed; false if it has ended already';
+
+CREATE FUNCTION @extschema@.ml_resume(id bigint) RETURNS boolean
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'ml_resume';
+COMMENT ON FUNCTION @extschema@.ml_resume(bigint)
+    IS 'goes on with an import that failed, was cancelled or was interrupted, and with the rest of its data set: loads the chunks that are not Completed; false if it is running, queued or complete';
+REVOKE ALL ON FUNCTION @extschema@.ml_resume(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.ml_resume(bigint) TO pg_read_server_files;
+
+/*
+ * Progress.
+ */
+
+CREATE FUNCTION @extschema@._live_imports(
+    OUT id bigint, OUT alive boolean, OUT phase text, OUT rows_done bigint, OUT rejects bigint, OUT bytes_done bigint,
+    OUT rows_per_second double precision, OUT average_rows_per_second double precision,
+    OUT seconds_left double precision, OUT workers integer, OUT chunks_done bigint, OUT chunks_failed bigint,
+    OUT chunks_total bigint, OUT retries bigint
+) RETURNS SETOF record
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', '_live_imports';
+COMMENT ON FUNCTION @extschema@._live_imports()
+    IS 'internal: what shared memory says of the imports that have not ended and that the caller may see';
+
+-- A standby does not know who lives on the primary: there, phase is null.
+CREATE VIEW @extschema@.ml_progress WITH (security_invoker = true) AS
+SELECT p.id, p.file_name, p.target, p.dataset_id, p.phase, p.rows_done, p.rows_total, p.bytes_done, p.bytes_total,
+       p.percent, p.rows_per_second, p.average_rows_per_second, p.time_left, p.workers, p.chunks_done, p.chunks_failed,
+       p.chunks_total, p.retries, p.rejects,
+       '[' || rpad(repeat('#', floor(p.percent / 5)::integer), 20, '-') || ']' AS bar,
+       CASE WHEN p.phase = 'interrupted' THEN 'SELECT @extschema@.ml_resume(' || p.id || ')' END AS resume
+  FROM (SELECT f.id, f.file_name, f.target, f.dataset_id,
+               CASE WHEN NOT l.alive THEN 'interrupted'
+                    WHEN f.status = 'Queued' THEN 'queued'
+                    ELSE coalesce(l.phase, CASE WHEN l.alive THEN 'queued' END) END AS phase,
+               coalesce(l.rows_done, c.rows_done) AS rows_done,
+               f.row_count AS rows_total,
+               coalesce(l.bytes_done, c.bytes_done) AS bytes_done,
+               b.total AS bytes_total,
+               CASE WHEN b.total = 0 THEN 100
+                    ELSE least(100.0 * coalesce(l.bytes_done, c.bytes_done) / b.total, 100) END::numeric(4, 1) AS percent,
+               round(l.rows_per_second)::bigint AS rows_per_second,
+               round(l.average_rows_per_second)::bigint AS average_rows_per_second,
+               date_trunc('second', make_interval(secs => l.seconds_left) + interval '0.999 s') AS time_left,
+               coalesce(l.workers, 0) AS workers,
+               coalesce(l.chunks_done, c.chunks_done) AS chunks_done,
+               coalesce(l.chunks_failed, c.chunks_failed) AS chunks_failed,
+               coalesce(l.chunks_total, c.chunks_total) AS chunks_total,
+               coalesce(l.retries, c.retries) AS retries,
+               coalesce(l.rejects, c.rejects) AS rejects
+          FROM @extschema@.uploaded_files f
+          LEFT JOIN @extschema@._live_imports() l ON l.id = f.id
+         CROSS JOIN LATERAL (SELECT f.file_size - (f.plan ->> 'data_start')::bigint AS total) b
+          -- by the ledger, where no process is alive to ask
+          LEFT JOIN LATERAL (
+               SELECT coalesce(sum(k.success_count + k.error_count + k.skipped_count), 0)::bigint AS rows_done,
+                      coalesce(sum(k.end_byte - k.start_byte) FILTER (WHERE k.status = 'Completed'), 0)::bigint AS bytes_done,
+                      count(*) FILTER (WHERE k.status = 'Completed') AS chunks_done,
+                      count(*) FILTER (WHERE k.status = 'Failed') AS chunks_failed,
+                      count(*) AS chunks_total,
+                      coalesce(sum(greatest(k.attempts - 1, 0)), 0)::bigint AS retries,
+                      coalesce(sum(k.error_count), 0)::bigint AS rejects
+                 FROM @extschema@.process_chunks k WHERE k.uploaded_file_id = f.id AND l.phase IS NULL) c ON true
+         WHERE f.status IN ('Queued', 'Processing')) p;
+GRANT SELECT ON @extschema@.ml_progress TO PUBLIC;
+COMMENT ON VIEW @extschema@.ml_progress IS 'imports that are running, queued or interrupted, and how far they are';
+COMMENT ON COLUMN @extschema@.ml_progress.id IS 'the import';
+COMMENT ON COLUMN @extschema@.ml_progress.file_name IS 'name of the file, without its directory';
+COMMENT ON COLUMN @extschema@.ml_progress.target IS 'the table that it is loaded into';
+COMMENT ON COLUMN @extschema@.ml_progress.dataset_id IS 'first import of its data set; its own id when it came alone';
+COMMENT ON COLUMN @extschema@.ml_progress.phase IS 'queued, planning, loading, analyzing or interrupted; null on a standby';
+COMMENT ON COLUMN @extschema@.ml_progress.rows_done IS 'records loaded, refused or skipped, of chunks that are being loaded too';
+COMMENT ON COLUMN @extschema@.ml_progress.rows_total IS 'data records of the file; null until it is planned';
+COMMENT ON COLUMN @extschema@.ml_progress.bytes_done IS 'bytes of these records';
+COMMENT ON COLUMN @extschema@.ml_progress.bytes_total IS 'bytes of the file behind its header';
+COMMENT ON COLUMN @extschema@.ml_progress.percent IS 'bytes_done of bytes_total';
+COMMENT ON COLUMN @extschema@.ml_progress.rows_per_second IS 'in the last seconds';
+COMMENT ON COLUMN @extschema@.ml_progress.average_rows_per_second IS 'since loading began, or went on';
+COMMENT ON COLUMN @extschema@.ml_progress.time_left IS 'at the average speed';
+COMMENT ON COLUMN @extschema@.ml_progress.workers IS 'processes that load a chunk of it, the leader counted';
+COMMENT ON COLUMN @extschema@.ml_progress.chunks_done IS 'chunks that are Completed';
+COMMENT ON COLUMN @extschema@.ml_progress.chunks_failed IS 'chunks that are Failed';
+COMMENT ON COLUMN @extschema@.ml_progress.chunks_total IS 'chunks; grows while the file is planned';
+COMMENT ON COLUMN @extschema@.ml_progress.retries IS 'attempts that failed and were followed by another one';
+COMMENT ON COLUMN @extschema@.ml_progress.rejects IS 'records that were refused';
+COMMENT ON COLUMN @extschema@.ml_progress.bar IS 'percent as a picture';
+COMMENT ON COLUMN @extschema@.ml_progress.resume IS 'the call that goes on with an interrupted import';
+
+/*
+ * Load, and watch.
+ */
+
+CREATE FUNCTION @extschema@._progress_lines(ids bigint[]) RETURNS text
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH import AS (
+        SELECT f.file_name, f.status, f.row_count, p.phase, p.percent, p.bar, p.rows_per_second, p.time_left,
+               CASE WHEN p.id IS NULL THEN f.success_count + f.error_count + f.skipped_count ELSE p.rows_done END AS rows,
+               CASE WHEN p.id IS NULL THEN f.error_count ELSE p.rejects END AS rejects,
+               max(length(f.file_name)) OVER () AS width,
+               array_position(ids, f.id) AS place
+          FROM @extschema@.uploaded_files f LEFT JOIN @extschema@.ml_progress p ON p.id = f.id
+         WHERE f.id = ANY (ids)
+    )
+    SELECT string_agg(format('%s  %s %s %%  %s of %s rows  %s/s  %s left  %s rejects',
+                             rpad(file_name, width), bar, to_char(percent, 'FM990.0'), to_char(rows, 'FM999,999,999,990'),
+                             coalesce(to_char(row_count, 'FM999,999,999,990'), '?'),
+                             coalesce(to_char(rows_per_second, 'FM999,999,999,990'), '?'),
+                             coalesce(time_left::text, '?'), rejects), E'\n' ORDER BY place)
+      FROM import WHERE phase IN ('loading', 'analyzing', 'planning')
+$$;
+COMMENT ON FUNCTION @extschema@._progress_lines(bigint[]) IS 'internal: what ml_load() shows once a second';
+
+CREATE FUNCTION @extschema@._summary_lines(ids bigint[]) RETURNS text
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH import AS (
+        SELECT f.id, f.file_name::text AS file, to_char(f.success_count, 'FM999,999,999,990') AS rows,
+               to_char(f.error_count, 'FM999,999,999,990') AS rejects,
+               to_char(extract(epoch FROM f.processing_duration), 'FM999,990.00') AS seconds,
+               coalesce(to_char(f.success_count / nullif(extract(epoch FROM f.processing_duration), 0),
+                                'FM999,999,999,990'), '') AS speed,
+               f.status::text AS state, f.error, array_position(ids, f.id) AS place
+          FROM @extschema@.uploaded_files f WHERE f.id = ANY (ids)
+    ), width AS (
+        SELECT greatest(max(length(file)), 4) AS file, greatest(max(length(rows)), 4) AS rows,
+               greatest(max(length(rejects)), 7) AS rejects, greatest(max(length(seconds)), 7) AS seconds,
+               greatest(max(length(speed)), 6) AS speed, greatest(max(length(state)), 5) AS state
+          FROM import
+    ), reject AS (
+        SELECT format('%s line %s: %s %s', i.file, r.line_number, r.sqlstate, r.message) AS line, i.place, r.row_number
+          FROM import i CROSS JOIN LATERAL (
+               SELECT * FROM @extschema@.rejected_rows r WHERE r.uploaded_file_id = i.id ORDER BY r.row_number LIMIT 5) r
+         ORDER BY i.place, r.row_number LIMIT 5
+    ), line AS (
+        SELECT 1 AS part, 0 AS place, 0 AS row_number,
+               format('%s  %s  %s  %s  %s  state', rpad('file', w.file), lpad('rows', w.rows), lpad('rejects', w.rejects),
+                      lpad('seconds', w.seconds), lpad('rows/s', w.speed)) AS line FROM width w
+        UNION ALL
+        SELECT 2, 0, 0, format('%s  %s  %s  %s  %s  %s', repeat('-', w.file), repeat('-', w.rows), repeat('-', w.rejects),
+                               repeat('-', w.seconds), repeat('-', w.speed), repeat('-', w.state)) FROM width w
+        UNION ALL
+        SELECT 3, i.place, 0, format('%s  %s  %s  %s  %s  %s', rpad(i.file, w.file), lpad(i.rows, w.rows),
+                                     lpad(i.rejects, w.rejects), lpad(coalesce(i.seconds, ''), w.seconds),
+                                     lpad(i.speed, w.speed), i.state)
+          FROM import i, width w
+        UNION ALL
+        SELECT 4, i.place, 0, format('%s: %s', i.file, i.error) FROM import i WHERE i.error IS NOT NULL
+        UNION ALL
+        SELECT 5, r.place, r.row_number, r.line FROM reject r
+        UNION ALL
+        SELECT 6, 0, 0, format('... and %s more rejects: see @extschema@.rejected_rows', rest)
+          FROM (SELECT sum(f.error_count) - (SELECT count(*) FROM reject) AS rest
+                  FROM @extschema@.uploaded_files f WHERE f.id = ANY (ids)) r
+         WHERE rest > 0
+    )
+    SELECT string_agg(line, E'\n' ORDER BY part, place, row_number) FROM line
+$$;
+COMMENT ON FUNCTION @extschema@._summary_lines(bigint[]) IS 'internal: what ml_load() shows at the end';
+
+CREATE PROCEDURE @extschema@.ml_load(
+    path        text,
+    target      regclass DEFAULT NULL,
+    strict      boolean DEFAULT false,
+    chunk_size  integer DEFAULT NULL,
+    min_chunks  integer DEFAULT NULL,
+    max_workers integer DEFAULT NULL,
+    max_retries integer DEFAULT NULL,
+    force       boolean DEFAULT NULL
+)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'ml_load';
+COMMENT ON PROCEDURE @extschema@.ml_load(text, regclass, boolean, integer, integer, integer, integer, boolean)
+    IS 'imports a file, or the data set in a directory, and waits; shows progress and a summary, and raises an error if a file did not complete; cancelling it cancels its imports';
+REVOKE ALL ON PROCEDURE @extschema@.ml_load(text, regclass, boolean, integer, integer, integer, integer, boolean) FROM PUBLIC;
+GRANT EXECUTE ON PROCEDURE @extschema@.ml_load(text, regclass, boolean, integer, integer, integer, integer, boolean)
+    TO pg_read_server_files;

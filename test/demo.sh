@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# make demo: a private server that stays up, with one data set imported. make demo-stop: stops and deletes it.
-# DATA=file.csv or a directory with movies.csv and ratings.csv; without it a million ratings are generated.
+# make demo: a private server that stays up, with one data set loaded. make demo-stop: stops and deletes it.
+# DATA=file.csv or the directory of a MovieLens release; without it a release of a million ratings is generated.
 set -euo pipefail
 # As the caller means it, before lib.sh changes the folder.
 data=${DATA:+$(realpath "$DATA")}
 # shellcheck source=test/lib.sh
 . "$(dirname "$0")/lib.sh"
+shopt -s nullglob
 
 demo=$build/demo
 # Where the demo runs if the servers' user cannot read this clone: a file that names the copy.
@@ -31,47 +32,34 @@ stop() {
 
 sql() { "${as_server_user[@]}" "$bindir/psql" -X -q -v ON_ERROR_STOP=1 --dbname=demo "$@"; }
 
-# Prints the files to import, in order.
-files() {
-    local name
-    if [ -d "$1" ]; then
-        for name in movies.csv ratings.csv; do
-            [ ! -f "$1/$name" ] || say "$1/$name"
-        done
-    elif [ -f "$1" ]; then
-        say "$1"
-    fi
+# Can the server's user read this file, or this directory and its CSV files? The server reads them, not psql.
+readable() {
+    local path
+    for path in "$1" "$1"/*.csv; do
+        "${as_server_user[@]}" test -r "$path" || return
+    done
 }
 
-import() {
-    local file=$1 started id status microseconds
-    # The server reads the file, not psql.
-    if ! "${as_server_user[@]}" test -r "$file"; then
-        say "$server_user cannot read $file: importing a copy below $demo"
-        mkdir -p "$demo/files"
-        cp "$file" "$demo/files/"
-        file=$demo/files/$(basename "$file")
-        chmod a+r "$file"
+# Replaces `data` by a copy that the server's user can read.
+copy_data() {
+    local from=$data
+    data=$demo/files
+    mkdir -p "$data"
+    if [ -d "$from" ]; then
+        cp "$from"/*.csv "$data/"
+    else
+        cp "$from" "$data/"
+        data=$data/$(basename "$from")
     fi
-    say
-    say "importing $file"
-    started=${EPOCHREALTIME/./}
-    id=$(sql -At -v file="$file" <<<"SELECT ml_import(:'file')")
-    status=$(sql -At <<<"SELECT status FROM ml_wait($id)")
-    microseconds=$((${EPOCHREALTIME/./} - started))
-    sql <<SQL
-\pset footer off
-SELECT file_name, status, success_count, error_count, row_count, processing_duration
-FROM ingest.uploaded_files WHERE id = $id;
-SELECT status AS chunks, count(*), min(end_row - start_row + 1) AS min_rows, max(end_row - start_row + 1) AS max_rows
-FROM ingest.process_chunks WHERE uploaded_file_id = $id GROUP BY status;
-SQL
-    say "elapsed: $((microseconds / 1000)) ms"
-    [[ $status == Completed* ]] || failed=1
+    chmod -R a+rX "$demo/files"
 }
 
 start() {
-    local copy list failed=0
+    local copy failed=0
+    if [ -n "$data" ] && [ ! -f "$data" ] && [ -z "$(echo "$data"/*.csv)" ]; then
+        say "DATA is neither a file nor a directory with CSV files: $data"
+        exit 1
+    fi
     stop
     "$top/test/setup.sh" test
     if ! reachable; then
@@ -100,19 +88,22 @@ SQL
     if [ -z "$data" ]; then
         data=$demo/files
         "${as_server_user[@]}" mkdir "$data"
-        step "a million ratings" "$build/demo-data.log" "${as_server_user[@]}" "$top/test/data/generate.pl" "$data"
+        step "a release of a million ratings" "$build/demo-data.log" \
+            "${as_server_user[@]}" "$top/test/data/generate.pl" "$data"
+    elif ! readable "$data"; then
+        say "$server_user cannot read $data: loading a copy below $demo"
+        copy_data
     fi
-    list=$(files "$data")
-    if [ -z "$list" ]; then
-        say "DATA is neither a file nor a directory with movies.csv or ratings.csv: $data"
-        exit 1
-    fi
-    while read -r file; do
-        import "$file"
-    done <<<"$list"
+    say
+    say "loading $data"
+    sql -v path="$data" <<<"CALL ml_load(:'path')" || failed=1
+    sql <<SQL
+\pset footer off
+SELECT file_name, status, success_count, error_count, row_count, processing_duration
+FROM ingest.uploaded_files ORDER BY id;
+SQL
 
     trap - EXIT
-    say
     [ "$(id -u)" != 0 ] || say "the server runs as the user $server_user; as root or $server_user:"
     say "connect:  $bindir/psql -h $PGHOST -p $PGPORT -U $PGUSER demo"
     say "stop:     make demo-stop"

@@ -3,7 +3,7 @@
 namespace movielens_ingest::pg {
 
 BackgroundWorkerHandle *register_process(const char *function, const char *type, const char *name,
-                                         const void *arguments, Size size) {
+                                         const void *arguments, Size size, int restart_time) {
     BackgroundWorker worker;
     BackgroundWorkerHandle *handle;
 
@@ -11,8 +11,7 @@ BackgroundWorkerHandle *register_process(const char *function, const char *type,
     memset(&worker, 0, sizeof(worker));
     worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
     worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-    /* After a crash its arguments mean nothing any more. */
-    worker.bgw_restart_time = BGW_NEVER_RESTART;
+    worker.bgw_restart_time = restart_time;
     worker.bgw_notify_pid = MyProcPid;
     strlcpy(worker.bgw_library_name, "movielens_ingest", sizeof(worker.bgw_library_name));
     strlcpy(worker.bgw_function_name, function, sizeof(worker.bgw_function_name));
@@ -27,7 +26,9 @@ void begin_process(void *arguments, Size size) {
     pqsignal(SIGTERM, die);
     pqsignal(SIGHUP, SignalHandlerForConfigReload);
     BackgroundWorkerUnblockSignals();
-    memcpy(arguments, MyBgworkerEntry->bgw_extra, size);
+    if (size > 0) {
+        memcpy(arguments, MyBgworkerEntry->bgw_extra, size);
+    }
 }
 
 } // namespace movielens_ingest::pg

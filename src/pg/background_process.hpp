@@ -7,14 +7,20 @@
 
 namespace movielens_ingest::pg {
 
+constexpr char kLeaderType[] = "movielens_ingest leader"; /* backend_type */
+constexpr char kWorkerType[] = "movielens_ingest worker";
+constexpr char kLauncherType[] = "movielens_ingest launcher";
+
 /*
  * Registers a process that notifies this one when it starts and ends. type: shown as backend_type. arguments: plain
- * bytes, at most BGW_EXTRALEN. Null: the server has no slot free. The handle is in the current memory context.
+ * bytes for begin_process(), up to BGW_EXTRALEN of them. restart_time: seconds after which it is started again when it
+ * has ended with exit code 1, or BGW_NEVER_RESTART. Null: the server has no slot of max_worker_processes free. The
+ * handle is in the current memory context.
  */
 BackgroundWorkerHandle *register_process(const char *function, const char *type, const char *name,
-                                         const void *arguments, Size size);
+                                         const void *arguments, Size size, int restart_time);
 
-/* In the process itself, first of all: signals, and its arguments. */
+/* The first thing that such a process does: signals are handled as in a backend, and arguments are read. */
 void begin_process(void *arguments, Size size);
 
 } // namespace movielens_ingest::pg

@@ -1,7 +1,7 @@
 #include "pg/chunk_loader.hpp"
 
 #include "core/error_fate.hpp"
-#include "pg/chunk_writer.hpp"
+#include "pg/chunk_attempt.hpp"
 #include "pg/import_lock.hpp"
 #include "pg/pg.hpp"
 #include "pg/progress.hpp"
@@ -14,21 +14,21 @@ namespace {
 
 constexpr long kLookAroundInterval = 1000; /* milliseconds */
 
-/* All constraints are immediate, so that each violation has its record. */
-void set_constraints_immediate() {
-    auto *statement = makeNode(ConstraintsSetStmt);
+/* User code may have dropped our locks. */
+void keep_locks(Loader *loader, int import) {
+    const Oid files = loader->ledger.files;
 
-    statement->deferred = false;
-    AfterTriggerSetState(statement);
-}
-
-/* User code has run. */
-void keep_import_lock(const Loader *loader) {
-    hold_import_lock(loader->ledger.files, loader->import.id, loader->slot == 0);
+    if (loader->slot == 0) {
+        hold_lock(leader_lock(files, loader->shared->id));
+        hold_lock_beside(mover_lock(files), true);
+        hold_lock(import_lock(files, loader->imports[import]->id));
+    } else if (loader->held == import) {
+        hold_lock_beside(import_lock(files, loader->imports[import]->id), false);
+    }
 }
 
 /* Sleeps so many milliseconds; the leader looks around meanwhile. False: the import was stopped. */
-bool pause(Loader *loader, long milliseconds) {
+bool pause(Loader *loader, int import, long milliseconds) {
     const TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), milliseconds);
 
     for (;;) {
@@ -36,7 +36,7 @@ bool pause(Loader *loader, long milliseconds) {
         if (rest <= 0) {
             return true;
         }
-        if (sleep_unless_stopped(loader->shared,
+        if (sleep_unless_stopped(loader->shared, import,
                                  loader->look_around != nullptr ? Min(rest, kLookAroundInterval) : rest)) {
             return false;
         }
@@ -44,38 +44,6 @@ bool pause(Loader *loader, long milliseconds) {
             loader->look_around(loader);
         }
     }
-}
-
-/* The chunk's rows, its rejects and its row in the ledger: one transaction. Null, or the error that ended it. */
-ErrorData *try_chunk(Loader *loader, const LedgerChunk *chunk, MemoryContext context) {
-    ErrorData *volatile error = nullptr;
-
-    PG_TRY();
-    {
-        begin_transaction(&loader->identity);
-        if (claim_chunk(&loader->ledger, chunk->id)) {
-            set_constraints_immediate();
-            const ChunkCounts counts = write_chunk(&loader->ledger, &loader->import, chunk, loader->import.target_oid);
-            keep_import_lock(loader);
-            complete_chunk(&loader->ledger, chunk->id, &counts);
-        }
-        commit_transaction();
-        report_chunk_ended();
-    }
-    PG_CATCH();
-    {
-        error = abort_transaction(context);
-        keep_import_lock(loader);
-    }
-    PG_END_TRY();
-    return error;
-}
-
-bool begin_chunk(Loader *loader, int64 number, LedgerChunk *chunk) {
-    begin_transaction(&loader->identity);
-    const bool pending = begin_attempt(&loader->ledger, loader->import.id, number, chunk);
-    commit_transaction();
-    return pending;
 }
 
 /* What an error of a chunk's transaction, as a whole, means. */
@@ -88,85 +56,136 @@ core::ErrorFate fate_of(const Loader *loader, const ErrorData *error) {
     return fate == core::ErrorFate::Reject ? core::ErrorFate::Fail : fate;
 }
 
-} // namespace
+/* Notes the error that an attempt ended with. True: the chunk is to be tried again, after a pause. */
+bool end_attempt(Loader *loader, int import, const LedgerChunk *chunk, const ErrorData *error, Company company,
+                 ChunkEnd *end) {
+    const Import *of = loader->imports[import];
+    const int64 number = static_cast<int64>(chunk->chunk.number);
+    const core::ErrorFate fate = fate_of(loader, error);
+    /* The leader takes it up when nothing else of the import runs. */
+    const bool put_off = fate == core::ErrorFate::RetryAlone && company == Company::Others;
+    const bool cancelled = is_cancel(error) && import_is_cancelled(loader->shared, import);
+    const int max_retries = fate == core::ErrorFate::Fail ? -1 : of->options.max_retries;
 
-bool prepare_loader(Loader *loader, Oid files, int64 import_id) {
-    const MemoryContext context =
-        AllocSetContextCreate(TopMemoryContext, "movielens_ingest import", ALLOCSET_DEFAULT_SIZES);
-    bool found = false;
-
+    ereport(LOG, (errcode(error->sqlerrcode),
+                  errmsg("chunk " INT64_FORMAT " of import " INT64_FORMAT " failed in attempt %d: %s", number, of->id,
+                         chunk->attempts, error->message),
+                  error->detail != nullptr ? errdetail_internal("%s", error->detail) : 0));
     begin_transaction(&loader->identity);
-    if (reopen_ledger(files, &loader->ledger)) {
-        const MemoryContext transaction_context = MemoryContextSwitchTo(context);
-        found = read_import(&loader->ledger, import_id, &loader->import);
-        MemoryContextSwitchTo(transaction_context);
-    }
+    const bool pending = fail_attempt(&loader->ledger, of->id, number, sqlstate_of(error), error->message, max_retries,
+                                      put_off || cancelled);
     commit_transaction();
-    return found;
+    forget_attempt();
+
+    end->how = pending ? ChunkEnd::How::Left : ChunkEnd::How::Failed;
+    end->retries += pending && !cancelled ? 1 : 0;
+    if (fate == core::ErrorFate::Fail) {
+        stop_import(loader->shared, import);
+    }
+    return pending && !put_off && !cancelled;
 }
 
-void adopt_session(const Loader *loader) {
-    const Import *import = &loader->import;
+} // namespace
+
+bool find_ledger(Loader *loader, Oid files) { return reopen_ledger(files, &loader->ledger); }
+
+const Import *import_of(Loader *loader, int index) {
+    if (loader->imports[index] != nullptr) {
+        return loader->imports[index];
+    }
+
+    bool first = true;
+    for (const Import *import : loader->imports) {
+        first = first && import == nullptr;
+    }
+    const MemoryContext context =
+        AllocSetContextCreate(TopMemoryContext, "movielens_ingest import", ALLOCSET_DEFAULT_SIZES);
+    auto *import = static_cast<Import *>(MemoryContextAllocZero(context, sizeof(Import)));
 
     begin_transaction(&loader->identity);
-    for (int i = 0; i < import->setting_count; i++) {
+    const MemoryContext transaction_context = MemoryContextSwitchTo(context);
+    const int64 id = loader->shared->imports[index].id;
+    if (!read_import(&loader->ledger, id, import)) {
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("import " INT64_FORMAT " is not in the ledger any more", id)));
+    }
+    MemoryContextSwitchTo(transaction_context);
+    for (int i = 0; first && i < import->setting_count; i++) {
         adopt_setting(&import->settings[i]);
     }
     commit_transaction();
+    loader->imports[index] = import;
+    return import;
 }
 
-void load_chunk(Loader *loader, int64 number, bool alone) {
+void load_chunk(Loader *loader, int index, int64 number, Company company) {
     const MemoryContext context =
         AllocSetContextCreate(TopMemoryContext, "movielens_ingest chunk", ALLOCSET_DEFAULT_SIZES);
+    const Import *import = import_of(loader, index);
+    ChunkEnd end = {ChunkEnd::How::Left, 0, 0, 0, 0};
     LedgerChunk chunk;
     bool again = true;
 
-    while (again && begin_chunk(loader, number, &chunk)) {
+    while (again && begin_attempt_at(loader, import, number, company, &chunk)) {
         report_activity("movielens_ingest: loading chunk " INT64_FORMAT " of import " INT64_FORMAT " into %s", number,
-                        loader->import.id, loader->import.target);
-        ErrorData *error = try_chunk(loader, &chunk, context);
+                        import->id, import->target);
+        report_live(&loader->shared->slot[loader->slot], &chunk.chunk);
+        ErrorData *error = try_chunk(loader, import, &chunk, company, context, &end);
+        keep_locks(loader, index);
+        report_live(nullptr, nullptr);
         if (error == nullptr) {
             break;
         }
         if (is_cancel(error) && loader->slot == 0) {
-            ReThrowError(error); /* the import is cancelled */
+            ReThrowError(error); /* the import, or all of the batch, is cancelled */
         }
-
-        const core::ErrorFate fate = fate_of(loader, error);
-        const bool put_off = fate == core::ErrorFate::RetryAlone && !alone;
-        const int max_retries = fate == core::ErrorFate::Fail ? -1 : loader->import.options.max_retries;
-        ereport(LOG, (errcode(error->sqlerrcode),
-                      errmsg("chunk " INT64_FORMAT " of import " INT64_FORMAT " failed in attempt %d: %s", number,
-                             loader->import.id, chunk.attempts, error->message),
-                      error->detail != nullptr ? errdetail_internal("%s", error->detail) : 0));
-        begin_transaction(&loader->identity);
-        again = fail_attempt(&loader->ledger, loader->import.id, number, sqlstate_of(error), error->message,
-                             max_retries, put_off);
-        commit_transaction();
-
-        if (fate == core::ErrorFate::Fail) {
-            stop_chunks(loader->shared);
-        } else if (put_off) {
-            break; /* the leader takes it up when the workers have ended */
-        } else if (again) {
+        again = end_attempt(loader, index, &chunk, error, company, &end);
+        if (again) {
             report_activity("movielens_ingest: pausing before chunk " INT64_FORMAT " of import " INT64_FORMAT
                             " is tried again",
-                            number, loader->import.id);
-            again = pause(loader, retry_pause(chunk.attempts));
+                            number, import->id);
+            if (loader->slot > 0) {
+                RESUME_CANCEL_INTERRUPTS(); /* there is nothing to undo: a worker that is cancelled ends */
+            }
+            again = pause(loader, index, retry_pause(chunk.attempts));
+            if (loader->slot > 0) {
+                HOLD_CANCEL_INTERRUPTS();
+            }
         }
         MemoryContextReset(context);
     }
+    finish_chunk(loader->shared, loader->slot, &end);
     MemoryContextDelete(context);
     report_idle();
 }
 
 void load_chunks(Loader *loader) {
-    for (int64 number; (number = take_chunk(loader->shared, loader->slot)) != 0;) {
-        load_chunk(loader, number, false);
-        finish_chunk(loader->shared, loader->slot);
-        if (loader->look_around != nullptr) {
-            loader->look_around(loader);
+    const Oid files = loader->ledger.files;
+    int import;
+    int64 number;
+
+    for (;;) {
+        if (!take_chunk(loader->shared, loader->slot, false, &import, &number)) {
+            /* The import may end while this process waits for a chunk of another one. */
+            if (loader->held >= 0) {
+                release_lock_beside(import_lock(files, loader->imports[loader->held]->id));
+                loader->held = -1;
+            }
+            if (!take_chunk(loader->shared, loader->slot, true, &import, &number)) {
+                break;
+            }
         }
+        const Import *of = import_of(loader, import);
+        if (loader->held != import) {
+            if (loader->held >= 0) {
+                release_lock_beside(import_lock(files, loader->imports[loader->held]->id));
+            }
+            begin_transaction(&loader->identity);
+            hold_lock_beside(import_lock(files, of->id), false);
+            commit_transaction();
+            loader->held = import;
+        }
+        load_chunk(loader, import, number, Company::Others);
         if (ConfigReloadPending) {
             ConfigReloadPending = false;
             ProcessConfigFile(PGC_SIGHUP);

@@ -6,33 +6,46 @@
 #include "pg/identity.hpp"
 #include "pg/ledger.hpp"
 #include "pg/pg.hpp"
-#include "pg/shared_import.hpp"
+#include "pg/shared_batch.hpp"
 
 namespace movielens_ingest::pg {
 
-/* A process that loads chunks of an import: the leader or a worker. */
+/* A process that loads chunks of a batch: the leader or a worker. */
 struct Loader {
     Identity identity;
     Ledger ledger;
-    Import import;
-    SharedImport *shared;
+    SharedBatch *shared;
+    Import *imports[kMostImports]; /* by their index in shared; null: not read yet */
+    int held;                      /* the import whose lock a worker holds, -1: none */
     int slot;                      /* 0: the leader */
     void (*look_around)(Loader *); /* the leader's other duties, done between chunks and in pauses; or null */
 };
 
-/* Reads what a loader needs from the ledger, for the life of the process. False: the import is not there. */
-bool prepare_loader(Loader *loader, Oid files, int64 import_id);
+/* Is the extension still there? Until the transaction of its caller's ends, it then stays. */
+bool find_ledger(Loader *loader, Oid files);
 
-/* Takes over the settings of the session that called, for the life of the process. */
-void adopt_session(const Loader *loader);
+/*
+ * What the loader needs of an import, for the life of the process: read from the ledger when it is asked for first.
+ * With the first one the process takes over the settings of the session that called. Raises 55000 when it is gone.
+ */
+const Import *import_of(Loader *loader, int import);
 
 /*
  * Takes chunks until there are none left. A chunk that is not Pending is left alone. After an error that no second try
- * can help, no chunk of the import is handed out any more.
+ * can help, no chunk of its import is handed out any more.
  */
 void load_chunks(Loader *loader);
 
-/* Loads one chunk; alone: nothing else of the import runs, so a deadlock is not put off any more. */
-void load_chunk(Loader *loader, int64 number, bool alone);
+/* How a chunk is loaded. */
+enum class Company {
+    Others, /* beside others */
+    Alone,  /* nothing else of its import runs: a deadlock is not put off any more */
+};
+
+/*
+ * Loads a chunk that the loader's slot has taken, and lets go of it. A leader that is cancelled meanwhile raises the
+ * error.
+ */
+void load_chunk(Loader *loader, int import, int64 number, Company company);
 
 } // namespace movielens_ingest::pg

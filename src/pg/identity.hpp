@@ -15,7 +15,7 @@ namespace movielens_ingest::pg {
 /* Plain data: it travels to the leader in bgw_extra, and to workers in shared memory. */
 struct Identity {
     Oid database;
-    Oid authenticated_user; /* who connects */
+    Oid authenticated_user; /* who connects; InvalidOid: the bootstrap superuser, for fixed statements only */
     Oid session_user;       /* differs after SET SESSION AUTHORIZATION */
     Oid user;               /* the caller: the current user of the call */
 };

@@ -1,45 +1,75 @@
 #include "pg/import_lock.hpp"
 
+#include "pg/session.hpp"
+
 namespace movielens_ingest::pg {
 
 namespace {
 
-/* LOCKTAG_OBJECT has 32 + 16 bits for the object: ids are unique up to 2^48. */
-LOCKTAG lock_tag(Oid files, int64 import_id) {
+constexpr uint16 kLeader = 0x8000;
+constexpr LOCKMODE kLiving = ShareUpdateExclusiveLock; /* one at a time */
+constexpr LOCKMODE kBeside = RowExclusiveLock;
+constexpr LOCKMODE kWaiting = ShareLock; /* conflicts with both */
+
+/* LOCKTAG_OBJECT has 32 + 16 bits for the object: ids are unique up to 2^47, one bit tells what it is the id of. */
+LOCKTAG lock_tag(Oid files, int64 id, uint16 kind) {
     LOCKTAG tag;
 
-    SET_LOCKTAG_OBJECT(tag, MyDatabaseId, files, static_cast<uint32>(import_id),
-                       static_cast<uint16>(static_cast<uint64>(import_id) >> 32));
+    SET_LOCKTAG_OBJECT(tag, MyDatabaseId, files, static_cast<uint32>(id),
+                       static_cast<uint16>(static_cast<uint64>(id) >> 32) | kind);
     tag.locktag_lockmethodid = USER_LOCKMETHOD;
     return tag;
 }
 
 } // namespace
 
-void hold_import_lock(Oid files, int64 import_id, bool leader) {
-    const LOCKTAG tag = lock_tag(files, import_id);
-    const LOCKMODE mode = leader ? ShareUpdateExclusiveLock : RowExclusiveLock;
+LOCKTAG import_lock(Oid files, int64 import_id) { return lock_tag(files, import_id, 0); }
+LOCKTAG leader_lock(Oid files, int64 batch_id) { return lock_tag(files, batch_id, kLeader); }
+LOCKTAG mover_lock(Oid files) { return lock_tag(files, 0, 0); }
 
-    if (!LockHeldByMe(&tag, mode)) {
-        (void)LockAcquire(&tag, mode, true, !leader);
+void hold_lock(LOCKTAG tag) {
+    if (!LockHeldByMe(&tag, kLiving)) {
+        (void)LockAcquire(&tag, kLiving, true, false);
     }
 }
 
-bool import_lock_is_held(Oid files, int64 import_id) {
-    const LOCKTAG tag = lock_tag(files, import_id);
+void release_lock(LOCKTAG tag) {
+    if (LockHeldByMe(&tag, kLiving)) {
+        (void)LockRelease(&tag, kLiving, true);
+    }
+}
 
-    if (LockAcquire(&tag, ShareLock, false, true) == LOCKACQUIRE_NOT_AVAIL) {
+void hold_lock_beside(LOCKTAG tag, bool wait) {
+    if (!LockHeldByMe(&tag, kBeside)) {
+        (void)LockAcquire(&tag, kBeside, true, !wait);
+    }
+}
+
+void release_lock_beside(LOCKTAG tag) {
+    if (LockHeldByMe(&tag, kBeside)) {
+        (void)LockRelease(&tag, kBeside, true);
+    }
+}
+
+bool lock_is_held(LOCKTAG tag) {
+    if (LockAcquire(&tag, kWaiting, false, true) == LOCKACQUIRE_NOT_AVAIL) {
         return true;
     }
-    LockRelease(&tag, ShareLock, false);
+    LockRelease(&tag, kWaiting, false);
     return false;
 }
 
-void wait_for_import_lock(Oid files, int64 import_id) {
-    const LOCKTAG tag = lock_tag(files, import_id);
-
-    (void)LockAcquire(&tag, ShareLock, false, false);
-    LockRelease(&tag, ShareLock, false);
+void wait_for_lock(LOCKTAG tag) {
+    (void)LockAcquire(&tag, kWaiting, false, false);
+    LockRelease(&tag, kWaiting, false);
 }
+
+void lock_queue(Oid files) {
+    const int guc_level = NewGUCNestLevel();
+    set_locally("lock_timeout", "0"); /* that of the session is for its statements */
+    LockDatabaseObject(files, InvalidOid, 0, ExclusiveLock);
+    AtEOXact_GUC(true, guc_level);
+}
+void unlock_queue(Oid files) { UnlockDatabaseObject(files, InvalidOid, 0, ExclusiveLock); }
 
 } // namespace movielens_ingest::pg

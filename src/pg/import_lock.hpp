@@ -1,11 +1,14 @@
 /*
- * import_lock.hpp - the lock that tells whether an import is alive.
+ * import_lock.hpp - the locks that tell the living from the dead.
  *
- * Its leader and its workers hold it for their whole lives, and a status of Processing is never believed without it. It
- * is a heavyweight lock, so that a wait for it shows in pg_locks and takes part in deadlock detection. Its method is
- * that of advisory locks: a session lock of the default method would be released by every abort, and not by the exit of
- * a process that is in no transaction (ProcReleaseLocks, ShutdownPostgres). Its tag is no advisory lock's, so no user
- * can take it.
+ * A status of Processing is never believed alone: a leader holds the lock of its batch for its whole life, and that of
+ * each import until it has ended it. They are heavyweight locks, so that a wait for one shows in pg_locks and takes
+ * part in deadlock detection. Their method is that of advisory locks: a session lock of the default method would be
+ * released by every abort, and not by the exit of a process that is in no transaction (ProcReleaseLocks,
+ * ShutdownPostgres). Their tags are no advisory lock's, so no user can take them.
+ *
+ * hold_lock() is to be called again after user code has run: a trigger that calls pg_advisory_unlock_all() has released
+ * them.
  */
 #pragma once
 
@@ -13,20 +16,34 @@
 
 namespace movielens_ingest::pg {
 
+/* Ids are those of imports; that of a batch is its first import's. files: OID of uploaded_files. */
+LOCKTAG import_lock(Oid files, int64 import_id);
+LOCKTAG leader_lock(Oid files, int64 batch_id);
+/* Held by every leader that will look at the queue when it ends, beside the others. */
+LOCKTAG mover_lock(Oid files);
+
+/* For the life of the process, or until release_lock(). Waits for another leader's end. */
+void hold_lock(LOCKTAG tag);
+void release_lock(LOCKTAG tag);
+
 /*
- * Leader: takes the lock for the life of the process. Worker: takes it too, in a mode that lets it live beside the
- * others and conflicts with that of a waiter: one who waits for an import while a worker waits for him is then found by
- * the deadlock detector. It never waits for it, though, for it would stand behind a waiter who waits for the leader who
- * waits for the worker; then it does without.
- *
- * To be called again after user code has run: a trigger that calls pg_advisory_unlock_all() has released it.
+ * A worker takes its import's lock too, in a mode that lets it live beside the others and conflicts with that of a
+ * waiter: one who waits for an import while a worker waits for him is then found by the deadlock detector. It never
+ * waits for it, though, for it would stand behind a waiter who waits for the leader who waits for the worker; then it
+ * does without.
  */
-void hold_import_lock(Oid files, int64 import_id, bool leader);
+void hold_lock_beside(LOCKTAG tag, bool wait);
+void release_lock_beside(LOCKTAG tag);
 
 /* True while some process other than this one holds it. */
-bool import_lock_is_held(Oid files, int64 import_id);
+bool lock_is_held(LOCKTAG tag);
 
 /* Sleeps until nobody holds it; obeys lock_timeout and cancellation. */
-void wait_for_import_lock(Oid files, int64 import_id);
+void wait_for_lock(LOCKTAG tag);
+
+/* One process at a time looks at the queue of this ledger and changes it: until the transaction ends, or it is given
+ * up. */
+void lock_queue(Oid files);
+void unlock_queue(Oid files);
 
 } // namespace movielens_ingest::pg

@@ -1,23 +1,28 @@
 /*
  * The pre-commit callback is the last place where an error still rolls the transaction back. Leaders are registered
- * there, and it waits until each holds its import's lock: so once the commit is visible, a free lock means a dead
- * leader. A leader then sleeps until the transaction has ended, and finds its row in the ledger, or none when the
- * transaction was rolled back after all (by a failure later in CommitTransaction).
+ * there, and it waits until each holds its batch's lock: so once the commit is visible, a free lock means a dead
+ * leader. A leader then sleeps until the transaction has ended, and does nothing when it was rolled back after all (by
+ * a failure later in CommitTransaction).
  */
 #include "pg/launch.hpp"
 
 #include "pg/import_lock.hpp"
-#include "pg/leader.hpp"
 #include "pg/pg.hpp"
+#include "pg/queue.hpp"
+#include "pg/seat.hpp"
 
 namespace movielens_ingest::pg {
 
 namespace {
 
-constexpr long kStartTimeout = 60 * 1000; /* milliseconds */
+constexpr long kStartTimeout = 60 * 1000;   /* milliseconds */
+constexpr long kHandOverTimeout = 5 * 1000; /* for a slot that goes from one leader to the next */
+constexpr long kHandOverInterval = 20;
 
-struct PendingImport {
+struct PendingBatch {
     LeaderArguments arguments;
+    int64 imports[kMostImports];
+    int import_count;
     SubTransactionId subtransaction;
     BackgroundWorkerHandle *handle; /* once its leader is registered */
 };
@@ -25,68 +30,82 @@ struct PendingImport {
 /* Of this transaction, in TopTransactionContext. */
 List *pending = NIL;
 
-void register_leaders() {
-    const MemoryContext context = MemoryContextSwitchTo(TopTransactionContext); /* for the handles */
-    ListCell *cell;
-
-    foreach (cell, pending) {
-        auto *import = static_cast<PendingImport *>(lfirst(cell));
-
-        import->arguments.xid = GetTopTransactionId();
-        import->handle = register_leader(&import->arguments);
-        if (import->handle == nullptr) {
-            ereport(ERROR,
-                    (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-                     errmsg("no background worker slot is free for import " INT64_FORMAT, import->arguments.import_id),
-                     errhint("You may need to increase max_worker_processes.")));
-        }
-    }
-    MemoryContextSwitchTo(context);
+/* Sleeps until the latch is set, or so many milliseconds. */
+void sleep_on_latch(long milliseconds) {
+    (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, milliseconds,
+                    WAIT_EVENT_BGWORKER_STARTUP);
+    ResetLatch(MyLatch);
+    CHECK_FOR_INTERRUPTS();
 }
 
-void wait_for_leader(const PendingImport *import, TimestampTz until) {
-    const LeaderArguments *arguments = &import->arguments;
+void wait_for_leader(const PendingBatch *batch) {
+    const LeaderArguments *arguments = &batch->arguments;
+    const TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), kStartTimeout);
 
     for (;;) {
         pid_t pid;
-        const BgwHandleStatus status = GetBackgroundWorkerPid(import->handle, &pid);
+        const BgwHandleStatus status = GetBackgroundWorkerPid(batch->handle, &pid);
 
-        if (status == BGWH_STARTED && import_lock_is_held(arguments->files, arguments->import_id)) {
+        if (status == BGWH_STARTED && lock_is_held(leader_lock(arguments->files, arguments->batch_id))) {
             return;
         }
         const long rest = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
         if ((status != BGWH_STARTED && status != BGWH_NOT_YET_STARTED) || rest <= 0) {
             ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-                            errmsg("the leader of import " INT64_FORMAT " could not be started", arguments->import_id),
+                            errmsg("the leader of import " INT64_FORMAT " could not be started", arguments->batch_id),
                             errhint("More details may be available in the server log.")));
         }
         /* Set by the postmaster when the leader starts or ends, and by the leader when it holds the lock. */
-        (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, rest, WAIT_EVENT_BGWORKER_STARTUP);
-        ResetLatch(MyLatch);
-        CHECK_FOR_INTERRUPTS();
+        sleep_on_latch(rest);
+    }
+}
+
+/* True: its leader lives. False: it is queued. */
+bool launch_or_queue(PendingBatch *batch, const Ledger *ledger) {
+    const TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), kHandOverTimeout);
+    int queued;
+
+    for (;;) {
+        const MemoryContext context = MemoryContextSwitchTo(TopTransactionContext); /* for the handle */
+        batch->handle = register_seat(&batch->arguments, nullptr);
+        MemoryContextSwitchTo(context);
+        if (batch->handle != nullptr) {
+            wait_for_leader(batch);
+            return true;
+        }
+        if (enqueue_batch(ledger, batch->arguments.batch_id)) {
+            return false;
+        }
+        /* Between two leaders of the queue, which has one at least, there is a moment without one. */
+        (void)batches_with_status(ledger, kQueued, &queued);
+        if (queued == 0 || GetCurrentTimestamp() >= until) {
+            ereport(ERROR,
+                    (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+                     errmsg("no background worker slot is free for import " INT64_FORMAT, batch->arguments.batch_id),
+                     errhint("You may need to increase max_worker_processes.")));
+        }
+        sleep_on_latch(kHandOverInterval);
     }
 }
 
 void launch_pending() {
     ListCell *cell;
 
-    register_leaders();
-    const TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), kStartTimeout);
+    PushActiveSnapshot(GetTransactionSnapshot());
     foreach (cell, pending) {
-        wait_for_leader(static_cast<PendingImport *>(lfirst(cell)), until);
-    }
-}
+        auto *batch = static_cast<PendingBatch *>(lfirst(cell));
+        Ledger ledger;
 
-void terminate_leaders() {
-    ListCell *cell;
-
-    foreach (cell, pending) {
-        const auto *import = static_cast<PendingImport *>(lfirst(cell));
-
-        if (import->handle != nullptr) {
-            TerminateBackgroundWorker(import->handle);
+        if (!reopen_ledger(batch->arguments.files, &ledger)) {
+            continue; /* the same transaction has dropped the extension */
+        }
+        batch->arguments.xid = GetTopTransactionId();
+        const bool launched = launch_or_queue(batch, &ledger);
+        for (int i = 0; launched && i < batch->import_count; i++) {
+            notify_state(&ledger, batch->imports[i], kProcessing);
         }
     }
+    PopActiveSnapshot();
 }
 
 void at_transaction_event(XactEvent event, void *) {
@@ -102,10 +121,7 @@ void at_transaction_event(XactEvent event, void *) {
         ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                         errmsg("cannot PREPARE a transaction that has started an import")));
         break;
-    case XACT_EVENT_ABORT:
-        terminate_leaders();
-        pending = NIL;
-        break;
+    case XACT_EVENT_ABORT: /* leaders that live see it, and end */
     case XACT_EVENT_COMMIT:
         pending = NIL;
         break;
@@ -118,22 +134,35 @@ void at_subtransaction_event(SubXactEvent event, SubTransactionId subtransaction
     ListCell *cell;
 
     foreach (cell, pending) {
-        auto *import = static_cast<PendingImport *>(lfirst(cell));
+        auto *batch = static_cast<PendingBatch *>(lfirst(cell));
 
-        if (import->subtransaction != subtransaction) {
+        if (batch->subtransaction != subtransaction) {
             continue;
         }
         if (event == SUBXACT_EVENT_COMMIT_SUB) {
-            import->subtransaction = parent;
+            batch->subtransaction = parent;
         } else if (event == SUBXACT_EVENT_ABORT_SUB) {
             pending = foreach_delete_current(pending, cell);
         }
     }
 }
 
+PendingBatch *find_pending(int64 batch_id) {
+    ListCell *cell;
+
+    foreach (cell, pending) {
+        auto *batch = static_cast<PendingBatch *>(lfirst(cell));
+
+        if (batch->arguments.batch_id == batch_id) {
+            return batch;
+        }
+    }
+    return nullptr;
+}
+
 } // namespace
 
-void launch_at_commit(Oid files, int64 import_id) {
+void launch_at_commit(Oid files, int64 batch_id, int64 import_id, const Identity *identity) {
     static bool registered = false;
 
     if (!registered) {
@@ -142,22 +171,34 @@ void launch_at_commit(Oid files, int64 import_id) {
         registered = true;
     }
 
-    const MemoryContext context = MemoryContextSwitchTo(TopTransactionContext);
-    auto *import = static_cast<PendingImport *>(palloc0(sizeof(PendingImport)));
-    import->arguments.import_id = import_id;
-    import->arguments.files = files;
-    import->arguments.identity = current_identity();
-    import->subtransaction = GetCurrentSubTransactionId();
-    pending = lappend(pending, import);
-    MemoryContextSwitchTo(context);
+    PendingBatch *batch = find_pending(batch_id);
+    if (batch == nullptr) {
+        const MemoryContext context = MemoryContextSwitchTo(TopTransactionContext);
+        batch = static_cast<PendingBatch *>(palloc0(sizeof(PendingBatch)));
+        batch->arguments.batch_id = batch_id;
+        batch->arguments.files = files;
+        batch->arguments.identity = *identity;
+        batch->subtransaction = GetCurrentSubTransactionId();
+        pending = lappend(pending, batch);
+        MemoryContextSwitchTo(context);
+    }
+    if (batch->import_count == kMostImports) {
+        ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+                        errmsg("a data set cannot have more than %d files", kMostImports)));
+    }
+    batch->imports[batch->import_count++] = import_id;
 }
 
 bool made_by_this_transaction(int64 import_id) {
     ListCell *cell;
 
     foreach (cell, pending) {
-        if (static_cast<PendingImport *>(lfirst(cell))->arguments.import_id == import_id) {
-            return true;
+        const auto *batch = static_cast<PendingBatch *>(lfirst(cell));
+
+        for (int i = 0; i < batch->import_count; i++) {
+            if (batch->imports[i] == import_id) {
+                return true;
+            }
         }
     }
     return false;

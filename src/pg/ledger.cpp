@@ -59,6 +59,13 @@ bool reopen_ledger(Oid files, Ledger *ledger) {
     return true;
 }
 
+bool can_open_ledger_now(Oid files) {
+    const Oid chunks = get_relname_relid("process_chunks", get_rel_namespace(files));
+
+    return OidIsValid(chunks) && ConditionalLockRelationOid(files, RowExclusiveLock) &&
+           ConditionalLockRelationOid(chunks, RowExclusiveLock);
+}
+
 Ledger open_ledger(Oid schema) {
     Ledger ledger;
     const Oid files = get_relname_relid("uploaded_files", schema);
@@ -67,6 +74,24 @@ Ledger open_ledger(Oid schema) {
         raise_no_ledger();
     }
     return ledger;
+}
+
+bool find_extension_ledger(Ledger *ledger) {
+    ScanKeyData key;
+    Oid schema = InvalidOid;
+
+    Relation catalog = table_open(ExtensionRelationId, AccessShareLock);
+    ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ, CStringGetDatum("movielens_ingest"));
+    SysScanDesc scan = systable_beginscan(catalog, ExtensionNameIndexId, true, nullptr, 1, &key);
+    HeapTuple tuple = systable_getnext(scan);
+    if (HeapTupleIsValid(tuple)) {
+        schema = reinterpret_cast<Form_pg_extension>(GETSTRUCT(tuple))->extnamespace;
+    }
+    systable_endscan(scan);
+    table_close(catalog, AccessShareLock);
+    const Oid files = OidIsValid(schema) ? get_relname_relid("uploaded_files", schema) : InvalidOid;
+
+    return OidIsValid(files) && reopen_ledger(files, ledger);
 }
 
 StatementScope begin_statement(const Ledger *ledger) {

@@ -8,9 +8,11 @@
 
 #include "core/chunk_planner.hpp"
 #include "core/dialect.hpp"
+#include "pg/identity.hpp"
 #include "pg/pg.hpp"
 #include "pg/session.hpp"
 #include "pg/settings.hpp"
+#include "pg/shared_batch.hpp"
 
 namespace movielens_ingest::pg {
 
@@ -31,6 +33,7 @@ struct FileIdentity {
 /* An import, as uploaded_files has it. Pointers live in the memory context current at the call that filled them. */
 struct Import {
     int64 id;
+    int64 batch_id; /* the first import of its data set; its own id when it came alone */
     const char *path;
     const char *target; /* schema-qualified and quoted */
     Oid target_oid;
@@ -40,6 +43,7 @@ struct Import {
     int column_count; /* columns of the target, in the order of the file's fields */
     const char **columns;
     core::LineEnd line_end;
+    int64 rows;        /* data records, -1: not planned to the end */
     int64 data_start;  /* byte offset of the first data record */
     int64 data_line;   /* its physical line */
     Setting *settings; /* of the session that called */
@@ -81,14 +85,51 @@ struct Reject {
     int encoding; /* of the file */
 };
 
+/* A chunk that is Pending when nobody loads its import. */
+struct LeftChunk {
+    int64 number;
+    int crashes; /* attempts that a crash of the server ended */
+};
+
+/* What stands in uploaded_files.status. */
+constexpr char kQueued[] = "Queued";
+constexpr char kProcessing[] = "Processing";
+constexpr char kFailed[] = "Failed";
+constexpr char kCancelled[] = "Cancelled";
+
+/* An import of a batch, as its leader sees it first. */
+struct BatchMember {
+    int64 id;
+    const char *file_name;
+    const char *target;
+    Oid target_oid;
+    int64 file_size; /* bytes */
+    bool processing;
+    bool completed; /* also with errors */
+    const char *status;
+    int max_workers; /* the option */
+    bool referenced; /* by the table of another member */
+};
+
 /* The ledger in the schema of the extension. Raises 55000 when it is not there. */
 Ledger open_ledger(Oid schema);
+/* That of the extension of this database. False: the extension is not there. */
+bool find_extension_ledger(Ledger *ledger);
 /* By the OID of uploaded_files; false when the extension has been dropped. Until the transaction ends, it cannot be. */
 bool reopen_ledger(Oid files, Ledger *ledger);
 
+/*
+ * For a process that is about to exit and must not wait: false when others hold the tables. True: locked until the
+ * transaction ends.
+ */
+bool can_open_ledger_now(Oid files);
+
 /* --- ledger_files.cpp: imports --- */
 
-/* Writes the row of a new import with the settings of this session, and returns its id. */
+/*
+ * Writes the row of a new import with the settings and the identity of this session, and returns its id. batch_id of
+ * the import 0: it is the first of its batch.
+ */
 int64 add_import(const Ledger *ledger, const Import *import);
 /* The id of an import of the same file, whatever its path, into the same target, that was not given up. 0: none. */
 int64 find_import_of_file(const Ledger *ledger, const Import *import);
@@ -100,12 +141,6 @@ int64 find_import_of_file(const Ledger *ledger, const Import *import);
 int64 admit_import(const Ledger *ledger, const Import *import);
 /* False: no such row. */
 bool read_import(const Ledger *ledger, int64 id, Import *import);
-/*
- * The newest row of an import as a value of type uploaded_files, in the current memory context, if the current user may
- * see it; else raises 42704. processing: it has not ended. leader: the process id that its leader had, 0 before it
- * began.
- */
-Datum read_visible_import(const Ledger *ledger, int64 id, bool *processing, int *leader);
 /* Called by its leader. */
 void mark_started(const Ledger *ledger, int64 id);
 void mark_planned(const Ledger *ledger, int64 id, int64 rows);
@@ -113,26 +148,102 @@ void mark_planned(const Ledger *ledger, int64 id, int64 rows);
 void refresh_totals(const Ledger *ledger, int64 id);
 /* Records that are loaded, from process_chunks. */
 int64 loaded_records(const Ledger *ledger, int64 id);
-/* The same as refresh_totals(), and gives the import its last status. status null: by its chunks. sqlstate and error
- * may be null. */
-void end_import(const Ledger *ledger, int64 id, const char *status, const char *sqlstate, const char *error);
+/*
+ * The same as refresh_totals(), and gives the import its last status, unless it has one. status null: by its chunks.
+ * sqlstate and error may be null. Returns the status, in the current memory context.
+ */
+const char *end_import(const Ledger *ledger, int64 id, const char *status, const char *sqlstate, const char *error);
+
+/* --- ledger_batches.cpp: batches, and where they stand --- */
+
+/* Tells listeners of the channel movielens_ingest, when the transaction commits. */
+void notify_state(const Ledger *ledger, int64 id, const char *status);
+/* Changes the status of those imports of a batch that have the first one. Returns how many. */
+int change_status(const Ledger *ledger, int64 batch_id, const char *from, const char *to);
+/* Notes who leads, and where the shared memory of the batch is. */
+void mark_led(const Ledger *ledger, int64 batch_id, dsm_handle segment);
+/* The imports of a batch, in the current memory context. */
+BatchMember *read_batch(const Ledger *ledger, int64 batch_id, int *count);
+/* By which of these tables each is referenced: bit j of references[i] is set when table i has a foreign key to j. */
+void read_references(const Ledger *ledger, const Oid *tables, int count, uint32 *references);
+/* What the ledger says of a batch's import, for shared memory. */
+Progress read_ledger_progress(const Ledger *ledger, int64 id);
+/* The batches of a status, by id, in the current memory context, that were made in this database of this server. */
+int64 *batches_with_status(const Ledger *ledger, const char *status, int *count);
+/* Under whose name a batch is led. False: it was made elsewhere and restored, or there is none. */
+bool read_batch_identity(const Ledger *ledger, int64 batch_id, Identity *identity);
+/* Locks the rows of a batch until the transaction ends. */
+void lock_batch(const Ledger *ledger, int64 batch_id);
+/* Makes everything that is not Completed in a batch loadable again, and its status Processing. */
+void reopen_batch(const Ledger *ledger, int64 batch_id, const Identity *identity);
+/* The plan is for another file now, one with the same bytes. */
+void replace_file(const Ledger *ledger, int64 id, const FileIdentity *file);
+
+/* --- ledger_view.cpp: what a session may see --- */
+
+/* An import as ml_wait() and the like see it. */
+struct VisibleImport {
+    Datum row; /* of type uploaded_files */
+    int64 id;
+    int64 batch_id;
+    const char *status;
+    Oid owner;  /* InvalidOid: the role is gone */
+    int leader; /* process id, 0: it was never led */
+    dsm_handle segment;
+};
+
+/* It has neither ended nor been given up. */
+bool is_open(const VisibleImport *import);
+/*
+ * The newest version of an import, in the current memory context. False: there is none, or the current user may not
+ * see it; everyone: whoever that is.
+ */
+bool read_visible_import(const Ledger *ledger, int64 id, bool everyone, VisibleImport *import);
+/* Why an import did not complete, in the current memory context. */
+struct ImportFailure {
+    int sqlerrcode;
+    const char *file_name;
+    const char *message;
+};
+ImportFailure read_failure(const Ledger *ledger, int64 id);
+/* Those that have not ended, and that the current user may see. */
+VisibleImport *read_open_imports(const Ledger *ledger, int *count);
 
 /* --- ledger_chunks.cpp: chunks and rejects --- */
 
-void add_chunks(const Ledger *ledger, int64 import_id, const core::Chunk *chunks, int count);
-/* Counts an attempt at a chunk and reads it. False: it is not Pending. */
-bool begin_attempt(const Ledger *ledger, int64 import_id, int64 number, LedgerChunk *chunk);
-/* Locks the chunk's row until the transaction ends. False: it is not Pending, or somebody else has it. */
-bool claim_chunk(const Ledger *ledger, int64 chunk_id);
+/*
+ * Adds them as Pending. Those that the ledger has already, from a planning that was interrupted, must be the same:
+ * raises 55000 for a file that is not.
+ */
+void add_chunks(const Ledger *ledger, const Import *import, const core::Chunk *chunks, int count);
+/*
+ * Counts an attempt at a chunk, and a crash, for that is what it will be if nothing is heard of it again; and reads the
+ * chunk. False: it is not Pending, or was in more crashes than most_crashes.
+ */
+bool begin_attempt(const Ledger *ledger, int64 import_id, int64 number, int most_crashes, LedgerChunk *chunk);
+/* It was no crash. Does nothing when somebody holds the chunk's row. */
+void uncount_crash(const Ledger *ledger, int64 chunk_id);
+/*
+ * Locks the chunk's row until the transaction ends. False: it is not Pending, or somebody else has it. wait: until he
+ * lets go of it.
+ */
+bool claim_chunk(const Ledger *ledger, int64 chunk_id, bool wait);
 void add_reject(const Ledger *ledger, int64 import_id, int64 chunk_id, const Reject *reject);
 void complete_chunk(const Ledger *ledger, int64 chunk_id, const ChunkCounts *counts);
 /*
- * Notes the error of an attempt. The chunk stays Pending, and true is returned, while it has had no more than
- * max_retries attempts; else it is Failed. max_retries -1: at once. uncount: the attempt does not count.
+ * Notes the error of an attempt, which was no crash. The chunk stays Pending, and true is returned, while it has had no
+ * more than max_retries attempts; else it is Failed. max_retries -1: at once. uncount: the attempt does not count.
  */
 bool fail_attempt(const Ledger *ledger, int64 import_id, int64 number, const char *sqlstate, const char *error,
                   int max_retries, bool uncount);
-/* Numbers of the chunks that are still Pending, in the current memory context. */
-int64 *pending_chunks(const Ledger *ledger, int64 import_id, int *count);
+/* The same for a process that is gone, which has said itself that it was no crash. True: the chunk is Failed now. */
+bool fail_lost_attempt(const Ledger *ledger, int64 import_id, int64 number, const char *sqlstate, const char *error,
+                       int max_retries);
+/* Gives a chunk up because of the crashes. */
+void fail_crashed_chunk(const Ledger *ledger, int64 import_id, int64 number);
+/* The chunks that are still Pending, in the current memory context. */
+LeftChunk *left_chunks(const Ledger *ledger, int64 import_id, int *count);
+/* Those that are not Completed, with their bytes and checksums only, in the current memory context. */
+core::Chunk *unloaded_chunks(const Ledger *ledger, int64 import_id, int *count);
 
 } // namespace movielens_ingest::pg

@@ -24,32 +24,44 @@ Parameter bigints(const core::Chunk *chunks, int count, uint64_t core::Chunk::*m
 
 } // namespace
 
-void add_chunks(const Ledger *ledger, int64 import_id, const core::Chunk *chunks, int count) {
+void add_chunks(const Ledger *ledger, const Import *import, const core::Chunk *chunks, int count) {
     using core::Chunk;
 
     if (count == 0) {
         return;
     }
     const StatementScope scope = begin_statement(ledger);
-    run_statement(ledger,
-                  "INSERT INTO ledger.process_chunks (uploaded_file_id, chunk_number, start_row, end_row, start_byte,"
-                  " end_byte, start_line, checksum)"
-                  " SELECT $1, c.* FROM unnest($2, $3, $4, $5, $6, $7, $8) AS c",
-                  {param(import_id), bigints(chunks, count, &Chunk::number), bigints(chunks, count, &Chunk::start_row),
-                   bigints(chunks, count, &Chunk::end_row), bigints(chunks, count, &Chunk::start_byte),
-                   bigints(chunks, count, &Chunk::end_byte), bigints(chunks, count, &Chunk::start_line),
-                   bigints(chunks, count, &Chunk::checksum)});
+    const uint64 different = run_statement(
+        ledger,
+        "WITH planned AS (SELECT * FROM unnest($2, $3, $4, $5, $6, $7, $8) AS c"
+        "  (chunk_number, start_row, end_row, start_byte, end_byte, start_line, checksum)),"
+        " added AS (INSERT INTO ledger.process_chunks (uploaded_file_id, chunk_number, start_row, end_row,"
+        "  start_byte, end_byte, start_line, checksum)"
+        "  SELECT $1, planned.* FROM planned ON CONFLICT (uploaded_file_id, chunk_number) DO NOTHING)"
+        " SELECT FROM planned JOIN ledger.process_chunks c USING (chunk_number) WHERE c.uploaded_file_id = $1"
+        " AND (c.start_row, c.end_row, c.start_byte, c.end_byte, c.start_line, c.checksum) IS DISTINCT FROM"
+        "  (planned.start_row, planned.end_row, planned.start_byte, planned.end_byte, planned.start_line,"
+        "  planned.checksum)",
+        {param(import->id), bigints(chunks, count, &Chunk::number), bigints(chunks, count, &Chunk::start_row),
+         bigints(chunks, count, &Chunk::end_row), bigints(chunks, count, &Chunk::start_byte),
+         bigints(chunks, count, &Chunk::end_byte), bigints(chunks, count, &Chunk::start_line),
+         bigints(chunks, count, &Chunk::checksum)});
     end_statement(&scope);
+    if (different > 0) {
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("file \"%s\" has changed since its import began", import->path),
+                        errdetail("Its chunks are not those that were planned before.")));
+    }
 }
 
-bool begin_attempt(const Ledger *ledger, int64 import_id, int64 number, LedgerChunk *chunk) {
+bool begin_attempt(const Ledger *ledger, int64 import_id, int64 number, int most_crashes, LedgerChunk *chunk) {
     const StatementScope scope = begin_statement(ledger);
     const bool found =
         run_statement(ledger,
-                      "UPDATE ledger.process_chunks SET attempts = attempts + 1"
-                      " WHERE uploaded_file_id = $1 AND chunk_number = $2 AND status = 'Pending'"
+                      "UPDATE ledger.process_chunks SET attempts = attempts + 1, crashes = crashes + 1"
+                      " WHERE uploaded_file_id = $1 AND chunk_number = $2 AND status = 'Pending' AND crashes <= $3"
                       " RETURNING id, start_row, end_row, start_byte, end_byte, start_line, checksum, attempts::bigint",
-                      {param(import_id), param(number)}) > 0;
+                      {param(import_id), param(number), param(most_crashes)}) > 0;
     if (found) {
         chunk->id = result_int64(0, 1);
         chunk->chunk.number = static_cast<uint64_t>(number);
@@ -65,13 +77,24 @@ bool begin_attempt(const Ledger *ledger, int64 import_id, int64 number, LedgerCh
     return found;
 }
 
-bool claim_chunk(const Ledger *ledger, int64 chunk_id) {
+void uncount_crash(const Ledger *ledger, int64 chunk_id) {
+    const StatementScope scope = begin_statement(ledger);
+    run_statement(ledger,
+                  "UPDATE ledger.process_chunks SET crashes = crashes - 1 WHERE crashes > 0 AND id IN"
+                  " (SELECT id FROM ledger.process_chunks WHERE id = $1 AND status = 'Pending' FOR UPDATE SKIP LOCKED)",
+                  {param(chunk_id)});
+    end_statement(&scope);
+}
+
+bool claim_chunk(const Ledger *ledger, int64 chunk_id, bool wait) {
     const StatementScope scope = begin_statement(ledger);
     /* READ COMMITTED: the status is that of the row's newest version, looked at again once the lock is held. */
-    const bool claimed = run_statement(ledger,
-                                       "SELECT FROM ledger.process_chunks WHERE id = $1 AND status = 'Pending'"
-                                       " FOR UPDATE SKIP LOCKED",
-                                       {param(chunk_id)}) > 0;
+    const bool claimed =
+        run_statement(
+            ledger,
+            wait ? "SELECT FROM ledger.process_chunks WHERE id = $1 AND status = 'Pending' FOR UPDATE"
+                 : "SELECT FROM ledger.process_chunks WHERE id = $1 AND status = 'Pending' FOR UPDATE SKIP LOCKED",
+            {param(chunk_id)}) > 0;
     end_statement(&scope);
     return claimed;
 }
@@ -95,7 +118,7 @@ void complete_chunk(const Ledger *ledger, int64 chunk_id, const ChunkCounts *cou
     const StatementScope scope = begin_statement(ledger);
     run_statement(ledger,
                   "UPDATE ledger.process_chunks SET status = 'Completed', ended = clock_timestamp(),"
-                  " success_count = $2, error_count = $3, skipped_count = $4 WHERE id = $1",
+                  " success_count = $2, error_count = $3, skipped_count = $4, crashes = crashes - 1 WHERE id = $1",
                   {param(chunk_id), param(counts->loaded), param(counts->rejected), param(counts->skipped)});
     end_statement(&scope);
 }
@@ -106,6 +129,7 @@ bool fail_attempt(const Ledger *ledger, int64 import_id, int64 number, const cha
     const uint64 updated = run_statement(
         ledger,
         "UPDATE ledger.process_chunks SET sqlstate = $3, errors = $4, attempts = attempts - $6::integer,"
+        " crashes = crashes - 1,"
         " status = CASE WHEN attempts - $6::integer > $5 THEN 'Failed' ELSE status END,"
         " ended = CASE WHEN attempts - $6::integer > $5 THEN clock_timestamp() END"
         " WHERE uploaded_file_id = $1 AND chunk_number = $2 AND status = 'Pending'"
@@ -116,20 +140,66 @@ bool fail_attempt(const Ledger *ledger, int64 import_id, int64 number, const cha
     return pending;
 }
 
-int64 *pending_chunks(const Ledger *ledger, int64 import_id, int *count) {
+bool fail_lost_attempt(const Ledger *ledger, int64 import_id, int64 number, const char *sqlstate, const char *error,
+                       int max_retries) {
+    const StatementScope scope = begin_statement(ledger);
+    /* The process has taken the count of the crash back itself, in its exit. */
+    const uint64 updated =
+        run_statement(ledger,
+                      "UPDATE ledger.process_chunks SET sqlstate = $3, errors = $4,"
+                      " status = CASE WHEN attempts > $5 THEN 'Failed' ELSE status END,"
+                      " ended = CASE WHEN attempts > $5 THEN clock_timestamp() END"
+                      " WHERE uploaded_file_id = $1 AND chunk_number = $2 AND status = 'Pending'"
+                      " RETURNING (status = 'Pending')::integer::bigint",
+                      {param(import_id), param(number), param(sqlstate), param(error), param(max_retries)});
+    const bool failed = updated > 0 && result_int64(0, 1) == 0;
+    end_statement(&scope);
+    return failed;
+}
+
+void fail_crashed_chunk(const Ledger *ledger, int64 import_id, int64 number) {
+    const StatementScope scope = begin_statement(ledger);
+    run_statement(ledger,
+                  "UPDATE ledger.process_chunks SET status = 'Failed', ended = clock_timestamp(), sqlstate = $3,"
+                  " errors = format('the server crashed %s times while the chunk was being loaded', crashes)"
+                  " WHERE uploaded_file_id = $1 AND chunk_number = $2 AND status = 'Pending'",
+                  {param(import_id), param(number), param(unpack_sql_state(ERRCODE_CRASH_SHUTDOWN))});
+    end_statement(&scope);
+}
+
+LeftChunk *left_chunks(const Ledger *ledger, int64 import_id, int *count) {
     const MemoryContext context = CurrentMemoryContext;
     const StatementScope scope = begin_statement(ledger);
     const uint64 found = run_statement(ledger,
-                                       "SELECT chunk_number FROM ledger.process_chunks"
+                                       "SELECT chunk_number, crashes::bigint FROM ledger.process_chunks"
                                        " WHERE uploaded_file_id = $1 AND status = 'Pending' ORDER BY chunk_number",
                                        {param(import_id)});
-    auto *numbers = static_cast<int64 *>(MemoryContextAlloc(context, sizeof(int64) * Max(found, 1)));
+    auto *chunks = static_cast<LeftChunk *>(MemoryContextAllocHuge(context, sizeof(LeftChunk) * Max(found, 1)));
     for (uint64 i = 0; i < found; i++) {
-        numbers[i] = result_int64(i, 1);
+        chunks[i] = {result_int64(i, 1), static_cast<int>(result_int64(i, 2))};
     }
     *count = static_cast<int>(found);
     end_statement(&scope);
-    return numbers;
+    return chunks;
+}
+
+core::Chunk *unloaded_chunks(const Ledger *ledger, int64 import_id, int *count) {
+    const MemoryContext context = CurrentMemoryContext;
+    const StatementScope scope = begin_statement(ledger);
+    const uint64 found = run_statement(ledger,
+                                       "SELECT start_byte, end_byte, checksum FROM ledger.process_chunks"
+                                       " WHERE uploaded_file_id = $1 AND status <> 'Completed' ORDER BY chunk_number",
+                                       {param(import_id)});
+    auto *chunks = static_cast<core::Chunk *>(
+        MemoryContextAllocExtended(context, sizeof(core::Chunk) * Max(found, 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO));
+    for (uint64 i = 0; i < found; i++) {
+        chunks[i].start_byte = static_cast<uint64_t>(result_int64(i, 1));
+        chunks[i].end_byte = static_cast<uint64_t>(result_int64(i, 2));
+        chunks[i].checksum = static_cast<uint64_t>(result_int64(i, 3));
+    }
+    *count = static_cast<int>(found);
+    end_statement(&scope);
+    return chunks;
 }
 
 } // namespace movielens_ingest::pg

@@ -80,14 +80,17 @@ int64 add_import(const Ledger *ledger, const Import *import) {
                         options->force ? "true" : "false")),
          param(psprintf("{\"device\": " INT64_FORMAT ", \"inode\": " INT64_FORMAT ", \"modified\": " INT64_FORMAT
                         ", \"encoding\": \"%s\", \"line_end\": \"%s\", \"data_start\": " INT64_FORMAT
-                        ", \"data_line\": " INT64_FORMAT ", \"target_oid\": %u}",
+                        ", \"data_line\": " INT64_FORMAT ", \"target_oid\": %u, \"system\": \"" UINT64_FORMAT
+                        "\", \"database\": %u, \"authenticated_user\": %u, \"session_user\": %u}",
                         import->file.device, import->file.inode, import->file.modified,
                         pg_encoding_to_char(import->encoding), kLineEnds[static_cast<int>(import->line_end)],
-                        import->data_start, import->data_line, import->target_oid))});
+                        import->data_start, import->data_line, import->target_oid, GetSystemIdentifier(), MyDatabaseId,
+                        GetAuthenticatedUserId(), GetSessionUserId()))});
     const int64 id = result_int64(0, 1);
     run_statement(ledger,
-                  "UPDATE ledger.uploaded_files SET plan = plan || jsonb_build_object('columns', $2) WHERE id = $1",
-                  {param(id), param(columns, TEXTARRAYOID)});
+                  "UPDATE ledger.uploaded_files SET dataset_id = $3, plan = plan || jsonb_build_object('columns', $2)"
+                  " WHERE id = $1",
+                  {param(id), param(columns, TEXTARRAYOID), param(import->batch_id != 0 ? import->batch_id : id)});
     for (int i = 0; i < setting_count; i++) {
         run_statement(ledger, "INSERT INTO ledger._session_settings VALUES ($1, $2, $3, $4, $5)",
                       {param(id), param(settings[i].name), param(settings[i].value), param(settings[i].context),
@@ -150,7 +153,8 @@ bool read_import(const Ledger *ledger, int64 id, Import *import) {
                       " (plan ->> 'data_start')::bigint, (plan ->> 'data_line')::bigint,"
                       " (options ->> 'chunk_size')::bigint, (options ->> 'min_chunks')::bigint,"
                       " (options ->> 'max_workers')::bigint, (options ->> 'max_retries')::bigint,"
-                      " (options ->> 'force')::boolean::integer::bigint, (plan ->> 'target_oid')::bigint"
+                      " (options ->> 'force')::boolean::integer::bigint, (plan ->> 'target_oid')::bigint,"
+                      " dataset_id, coalesce(row_count, -1)"
                       " FROM ledger.uploaded_files WHERE id = $1",
                       {param(id)}) == 0) {
         end_statement(&scope);
@@ -173,6 +177,8 @@ bool read_import(const Ledger *ledger, int64 id, Import *import) {
     import->options.max_retries = static_cast<int>(result_int64(0, 14));
     import->options.force = result_int64(0, 15) != 0;
     import->target_oid = static_cast<Oid>(result_int64(0, 16));
+    import->batch_id = result_int64(0, 17);
+    import->rows = result_int64(0, 18);
 
     const uint64 columns = run_statement(ledger,
                                          "SELECT value FROM ledger.uploaded_files,"
@@ -199,38 +205,6 @@ bool read_import(const Ledger *ledger, int64 id, Import *import) {
     return true;
 }
 
-Datum read_visible_import(const Ledger *ledger, int64 id, bool *processing, int *leader) {
-    const MemoryContext context = CurrentMemoryContext;
-    const Oid user = GetUserId();
-    Datum row = 0;
-
-    /* What has been committed by now, also in a transaction with an older snapshot. */
-    PushActiveSnapshot(GetLatestSnapshot());
-    const StatementScope scope = begin_statement(ledger);
-    /* As the user, so that the policies of the table decide: the text is fixed, and search_path safe. */
-    SetUserIdAndSecContext(user, scope.security_context);
-    const bool found = query_statement(ledger,
-                                       "SELECT f, f.status = 'Processing', coalesce((f.plan ->> 'leader')::integer, 0)"
-                                       " FROM ledger.uploaded_files f WHERE id = $1",
-                                       {param(id)}) > 0;
-    if (found) {
-        bool null;
-        *processing = DatumGetBool(result(0, 2, &null));
-        *leader = DatumGetInt32(result(0, 3, &null));
-        const Datum value = result(0, 1, &null);
-        const MemoryContext spi_context = MemoryContextSwitchTo(context);
-        row = datumCopy(value, false, -1);
-        MemoryContextSwitchTo(spi_context);
-    }
-    end_statement(&scope);
-    PopActiveSnapshot();
-
-    if (!found) {
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("import " INT64_FORMAT " does not exist", id)));
-    }
-    return row;
-}
-
 int64 loaded_records(const Ledger *ledger, int64 id) {
     const StatementScope scope = begin_statement(ledger);
     run_statement(ledger,
@@ -245,8 +219,7 @@ int64 loaded_records(const Ledger *ledger, int64 id) {
 void mark_started(const Ledger *ledger, int64 id) {
     const StatementScope scope = begin_statement(ledger);
     run_statement(ledger,
-                  "UPDATE ledger.uploaded_files SET start_time = clock_timestamp(),"
-                  " plan = plan || jsonb_build_object('leader', pg_backend_pid()) WHERE id = $1",
+                  "UPDATE ledger.uploaded_files SET start_time = coalesce(start_time, clock_timestamp()) WHERE id = $1",
                   {param(id)});
     end_statement(&scope);
 }
@@ -276,25 +249,34 @@ void refresh_totals(const Ledger *ledger, int64 id) {
     end_statement(&scope);
 }
 
-void end_import(const Ledger *ledger, int64 id, const char *status, const char *sqlstate, const char *error) {
+const char *end_import(const Ledger *ledger, int64 id, const char *status, const char *sqlstate, const char *error) {
+    const MemoryContext context = CurrentMemoryContext;
+
     refresh_totals(ledger, id);
 
     const StatementScope scope = begin_statement(ledger);
     /* Without an error of its own, a Failed import shows that of its first Failed chunk. */
-    run_statement(ledger,
-                  "UPDATE ledger.uploaded_files f SET"
-                  " status = coalesce($2, CASE WHEN c.chunk_number IS NOT NULL OR f.unprocessed_count > 0 THEN 'Failed'"
-                  "  WHEN f.error_count > 0 THEN 'Completed with errors' ELSE 'Completed' END),"
-                  " sqlstate = coalesce($3, c.sqlstate,"
-                  "  CASE WHEN $2 IS NULL AND f.unprocessed_count > 0 THEN '55006' END),"
-                  " error = coalesce($4, c.errors, CASE WHEN $2 IS NULL AND f.unprocessed_count > 0"
-                  "  THEN 'chunks of the import are held by another process' END)"
-                  " FROM (VALUES (1)) one LEFT JOIN LATERAL (SELECT chunk_number, sqlstate, errors"
-                  "  FROM ledger.process_chunks WHERE uploaded_file_id = $1 AND status = 'Failed'"
-                  "  ORDER BY chunk_number LIMIT 1) c ON true"
-                  " WHERE f.id = $1",
-                  {param(id), param(status), param(sqlstate), param(error)});
+    const bool ended =
+        run_statement(
+            ledger,
+            "UPDATE ledger.uploaded_files f SET"
+            " status = coalesce($2, CASE WHEN c.chunk_number IS NOT NULL OR f.unprocessed_count > 0 THEN 'Failed'"
+            "  WHEN f.error_count > 0 THEN 'Completed with errors' ELSE 'Completed' END),"
+            " sqlstate = coalesce($3, c.sqlstate,"
+            "  CASE WHEN $2 IS NULL AND f.unprocessed_count > 0 THEN '55006' END),"
+            " error = coalesce($4, c.errors, CASE WHEN $2 IS NULL AND f.unprocessed_count > 0"
+            "  THEN 'chunks of the import are held by another process' END)"
+            " FROM (VALUES (1)) one LEFT JOIN LATERAL (SELECT chunk_number, sqlstate, errors"
+            "  FROM ledger.process_chunks WHERE uploaded_file_id = $1 AND status = 'Failed'"
+            "  ORDER BY chunk_number LIMIT 1) c ON true"
+            " WHERE f.id = $1 AND f.status IN ('Queued', 'Processing') RETURNING f.status::text",
+            {param(id), param(status), param(sqlstate), param(error)}) > 0;
+    const char *last = ended ? result_text(0, 1, context) : "";
     end_statement(&scope);
+    if (ended) {
+        notify_state(ledger, id, last);
+    }
+    return last;
 }
 
 } // namespace movielens_ingest::pg

@@ -47,6 +47,14 @@ template <int N> uint64 run_statement(const Ledger *ledger, const char *text, co
     return run_statement(ledger, text, parameters, N, false);
 }
 
+/* Without parameters. */
+inline uint64 run_statement(const Ledger *ledger, const char *text) {
+    return run_statement(ledger, text, nullptr, 0, false);
+}
+inline uint64 query_statement(const Ledger *ledger, const char *text) {
+    return run_statement(ledger, text, nullptr, 0, true);
+}
+
 template <int N> uint64 query_statement(const Ledger *ledger, const char *text, const Parameter (&parameters)[N]) {
     return run_statement(ledger, text, parameters, N, true);
 }

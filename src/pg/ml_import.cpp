@@ -1,102 +1,20 @@
 /*
- * ml_import.cpp - the SQL function ml_import(): checks everything that can be checked at once, registers the import,
- * and has it started at commit.
+ * ml_import.cpp - the SQL function ml_import(): registers a file, and has it loaded when the transaction commits.
  */
 #include "pg/boundary.hpp"
-#include "pg/header.hpp"
-#include "pg/launch.hpp"
-#include "pg/ledger.hpp"
 #include "pg/pg.hpp"
-#include "pg/record_text.hpp"
-#include "pg/settings.hpp"
-#include "pg/source_file.hpp"
-#include "pg/target.hpp"
+#include "pg/register_import.hpp"
 
 using namespace movielens_ingest::pg;
 
-namespace {
-
-void require_start_possible() {
-    PreventCommandDuringRecovery("ml_import()");
-    PreventCommandIfReadOnly("ml_import()");
-    PreventCommandIfParallelMode("ml_import()");
-    if (InSecurityRestrictedOperation()) {
-        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-                        errmsg("cannot execute %s within security-restricted operation", "ml_import()")));
-    }
-}
-
-ImportOptions options_of_call(FunctionCallInfo fcinfo, int first) {
-    ImportOptions options = default_options();
-    int *const numbers[] = {&options.chunk_size, &options.min_chunks, &options.max_workers, &options.max_retries};
-
-    for (int *number : numbers) {
-        if (!PG_ARGISNULL(first)) {
-            *number = PG_GETARG_INT32(first);
-        }
-        first++;
-    }
-    if (!PG_ARGISNULL(first)) {
-        options.force = PG_GETARG_BOOL(first);
-    }
-    check_options(&options);
-    return options;
-}
-
-void require_target_outside_ledger(const Ledger *ledger, Relation target) {
-    if (RelationGetNamespace(target) == get_rel_namespace(ledger->files) &&
-        (RelationGetRelid(target) == ledger->files || strcmp(RelationGetRelationName(target), "process_chunks") == 0 ||
-         strcmp(RelationGetRelationName(target), "rejected_rows") == 0)) {
-        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
-                        errmsg("cannot import into table \"%s\" of extension \"movielens_ingest\"",
-                               RelationGetRelationName(target))));
-    }
-}
-
-void require_new_file(const Ledger *ledger, const Import *import) {
-    const int64 earlier = import->options.force ? 0 : find_import_of_file(ledger, import);
-
-    if (earlier != 0) {
-        ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
-                        errmsg("file \"%s\" was already imported into %s", import->path, import->target),
-                        errdetail("It has not changed since import " INT64_FORMAT ".", earlier),
-                        errhint("To load it again, use force => true.")));
-    }
-}
-
-} // namespace
-
 MOVIELENS_INGEST_FUNCTION(ml_import) {
-    Import import;
-
-    require_start_possible();
+    require_start_possible("ml_import()");
     if (PG_ARGISNULL(0)) {
         ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("path of the file must not be null")));
     }
-    memset(&import, 0, sizeof(import));
-    import.options = options_of_call(fcinfo, 2);
-    import.path = check_path(text_to_cstring(PG_GETARG_TEXT_PP(0)));
-    import.file = identify_file(import.path);
-    import.encoding = pg_get_client_encoding(); /* as COPY */
-    check_file_encoding(import.encoding);
-
-    const Oid schema = get_func_namespace(fcinfo->flinfo->fn_oid);
-    const Ledger ledger = open_ledger(schema);
-    import.target_oid = PG_ARGISNULL(1) ? find_target(schema, import.path) : PG_GETARG_OID(1);
-    Relation target = open_target(import.target_oid, nullptr, nullptr, 0);
-    require_target_outside_ledger(&ledger, target);
-    import.target = qualified_name(target);
-    require_new_file(&ledger, &import);
-    read_header(&import, target);
-    table_close(target, NoLock);
-    /* Once more, now that the columns are known. */
-    table_close(open_target(import.target_oid, nullptr, import.columns, import.column_count), NoLock);
-
-    if (!may_analyze(import.target_oid)) {
-        ereport(NOTICE, (errmsg("table %s will not be analyzed after the import", import.target),
-                         errdetail("Only its owner, the owner of the database, or a superuser may analyze it.")));
-    }
-    import.id = add_import(&ledger, &import);
-    launch_at_commit(ledger.files, import.id);
+    const ImportOptions options = options_of_call(fcinfo, 2);
+    const Import import =
+        register_import(get_func_namespace(fcinfo->flinfo->fn_oid), text_to_cstring(PG_GETARG_TEXT_PP(0)),
+                        PG_ARGISNULL(1) ? InvalidOid : PG_GETARG_OID(1), &options, 0);
     PG_RETURN_INT64(import.id);
 }

@@ -1,6 +1,7 @@
 /*
  * module.cpp - what PostgreSQL sees of the library when it loads it.
  */
+#include "pg/launcher.hpp"
 #include "pg/pg.hpp"
 #include "pg/settings.hpp"
 
@@ -10,5 +11,10 @@ PG_MODULE_MAGIC;
 
 PGDLLEXPORT void _PG_init(void);
 
-void _PG_init(void) { movielens_ingest::pg::define_settings(); }
+void _PG_init(void) {
+    movielens_ingest::pg::define_settings();
+    if (process_shared_preload_libraries_in_progress) {
+        movielens_ingest::pg::register_launcher();
+    }
+}
 }

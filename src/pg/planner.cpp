@@ -22,8 +22,7 @@ core::ChunkPlanner *make_planner(const Import *import) {
         static_cast<uint64_t>(import->options.min_chunks));
 }
 
-int64 plan_step(const Loader *loader, core::ChunkPlanner *planner, int64 planned_chunks) {
-    const Import *import = &loader->import;
+int64 plan_step(const Loader *loader, const Import *import, core::ChunkPlanner *planner, int64 planned_chunks) {
     uint64 bytes = 0;
     int count = 0;
 
@@ -49,7 +48,7 @@ int64 plan_step(const Loader *loader, core::ChunkPlanner *planner, int64 planned
     }
     close_source_file(fd);
 
-    add_chunks(&loader->ledger, import->id, chunks, count);
+    add_chunks(&loader->ledger, import, chunks, count);
     if (planner->done()) {
         mark_planned(&loader->ledger, import->id, static_cast<int64>(planner->rows()));
     }

@@ -16,6 +16,6 @@ core::ChunkPlanner *make_planner(const Import *import);
  * Reads on for a while and commits the chunks that are cut, as Pending; with the last of them the import's row_count.
  * Returns how many chunks are in the ledger then. planner->done() tells whether it was the last step.
  */
-int64 plan_step(const Loader *loader, core::ChunkPlanner *planner, int64 planned_chunks);
+int64 plan_step(const Loader *loader, const Import *import, core::ChunkPlanner *planner, int64 planned_chunks);
 
 } // namespace movielens_ingest::pg

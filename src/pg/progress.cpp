@@ -2,6 +2,27 @@
 
 namespace movielens_ingest::pg {
 
+namespace {
+
+SharedSlot *live = nullptr;
+
+void note_live(int64 rows) {
+    if (live != nullptr) {
+        pg_atomic_write_u64(&live->rows, static_cast<uint64>(rows));
+    }
+}
+
+} // namespace
+
+void report_live(SharedSlot *slot, const core::Chunk *chunk) {
+    live = slot;
+    if (live != nullptr) {
+        pg_atomic_write_u64(&live->rows, 0);
+        pg_atomic_write_u64(&live->all_rows, chunk->end_row - chunk->start_row + 1);
+        pg_atomic_write_u64(&live->all_bytes, chunk->end_byte - chunk->start_byte);
+    }
+}
+
 void report_activity(const char *format, ...) {
     char text[1024];
     va_list arguments;
@@ -26,6 +47,7 @@ void report_chunk(Oid target, uint64 total_bytes, uint64 read_bytes, const Chunk
         PROGRESS_COPY_COMMAND_FROM,     PROGRESS_COPY_TYPE_FILE, static_cast<int64>(total_bytes),
         static_cast<int64>(read_bytes), counts->loaded,          counts->rejected + counts->skipped};
 
+    note_live(counts->loaded + counts->rejected + counts->skipped);
     if (MyBEEntry == nullptr || MyBEEntry->st_progress_command != PROGRESS_COMMAND_COPY) {
         pgstat_progress_start_command(PROGRESS_COMMAND_COPY, target);
     }
@@ -36,7 +58,10 @@ void report_bytes(uint64 read_bytes) {
     pgstat_progress_update_param(PROGRESS_COPY_BYTES_PROCESSED, static_cast<int64>(read_bytes));
 }
 
-void report_tuples(int64 tuples) { pgstat_progress_update_param(PROGRESS_COPY_TUPLES_PROCESSED, tuples); }
+void report_tuples(int64 tuples) {
+    note_live(tuples);
+    pgstat_progress_update_param(PROGRESS_COPY_TUPLES_PROCESSED, tuples);
+}
 
 void report_chunk_ended() { pgstat_progress_end_command(); }
 

@@ -6,12 +6,16 @@
 
 #include "pg/ledger.hpp"
 #include "pg/pg.hpp"
+#include "pg/shared_batch.hpp"
 
 namespace movielens_ingest::pg {
 
 /* Shown as the query of the process. */
 void report_activity(const char *format, ...) pg_attribute_printf(1, 2);
 void report_idle();
+
+/* From now on, tuples are noted in this slot of the batch too, for ml_progress. null: no more. */
+void report_live(SharedSlot *slot, const core::Chunk *chunk);
 
 /*
  * Shows the chunk in pg_stat_progress_copy: bytes and tuples of this chunk alone. To be called again whenever a

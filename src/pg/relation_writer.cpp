@@ -136,6 +136,7 @@ void insert_range(void *argument) {
         if (one_by_one) {
             table_tuple_insert(target, slot, insertion->command_id, 0, insertion->bulk_state);
             insert_index_entries(insertion, slot);
+            report_tuples(range->inserted_before + static_cast<int64>(range->inserted));
         } else {
             ExecMaterializeSlot(slot);
             insertion->buffered++;

@@ -4,10 +4,6 @@ namespace movielens_ingest::pg {
 
 namespace {
 
-constexpr char kHint[] =
-    "The file is read by the PostgreSQL server, not by the client: it must be on the server's machine, and its "
-    "operating system user must be able to read it.";
-
 FileIdentity identity_of(const struct stat *status) {
     FileIdentity identity;
 
@@ -16,6 +12,16 @@ FileIdentity identity_of(const struct stat *status) {
     identity.size = status->st_size;
     identity.modified = static_cast<int64>(status->st_mtim.tv_sec) * 1000000000 + status->st_mtim.tv_nsec;
     return identity;
+}
+
+struct stat status_of(const char *path) {
+    struct stat status;
+
+    if (stat(path, &status) != 0) {
+        ereport(ERROR, (errcode_for_file_access(), errmsg("could not stat file \"%s\": %m", path),
+                        errhint("%s", kServerReadsHint)));
+    }
+    return status;
 }
 
 void require_regular_file(const char *path, const struct stat *status) {
@@ -48,7 +54,7 @@ const char *check_path(const char *path) {
     require_file_privilege(path);
     if (!is_absolute_path(path)) {
         ereport(ERROR, (errcode(ERRCODE_INVALID_NAME), errmsg("relative path not allowed for import: \"%s\"", path),
-                        errhint("%s", kHint)));
+                        errhint("%s", kServerReadsHint)));
     }
     /* It drops ".." with the name before it, and behind a symbolic link that is another directory. */
     if (strstr(canonical, "..") == nullptr) {
@@ -58,15 +64,17 @@ const char *check_path(const char *path) {
 }
 
 FileIdentity identify_file(const char *path) {
-    struct stat status;
-
     /* Before it is opened: opening a device can do something. */
-    if (stat(path, &status) != 0) {
-        ereport(ERROR,
-                (errcode_for_file_access(), errmsg("could not stat file \"%s\": %m", path), errhint("%s", kHint)));
-    }
+    const struct stat status = status_of(path);
+
     require_regular_file(path, &status);
     return identity_of(&status);
+}
+
+bool is_directory(const char *path) {
+    const struct stat status = status_of(path);
+
+    return S_ISDIR(status.st_mode);
 }
 
 int open_source_file(const char *path) {
@@ -76,7 +84,7 @@ int open_source_file(const char *path) {
     const int fd = OpenTransientFile(path, O_RDONLY | O_NONBLOCK | PG_BINARY);
     if (fd < 0) {
         ereport(ERROR, (errcode_for_file_access(), errmsg("could not open file \"%s\" for reading: %m", path),
-                        errhint("%s", kHint)));
+                        errhint("%s", kServerReadsHint)));
     }
     return fd;
 }

@@ -16,6 +16,13 @@ namespace movielens_ingest::pg {
  */
 const char *check_path(const char *path);
 FileIdentity identify_file(const char *path);
+/* Raises the error of the system if there is nothing of this name. */
+bool is_directory(const char *path);
+
+/* Why a path may not lead to where the user thinks, as COPY says it. */
+constexpr char kServerReadsHint[] =
+    "The file is read by the PostgreSQL server, not by the client: it must be on the server's machine, and its "
+    "operating system user must be able to read it.";
 
 /* Opens the file; the descriptor is closed by close_source_file() or at the end of the transaction. */
 int open_source_file(const char *path);

@@ -1,31 +1,12 @@
 #include "pg/target.hpp"
 
+#include "pg/internal_function.hpp"
 #include "pg/pg.hpp"
 #include "pg/session.hpp"
 
 namespace movielens_ingest::pg {
 
 namespace {
-
-/*
- * Calls one of the extension's own SQL functions, found by schema and name: nothing of the caller's search_path is in
- * it. A null pointer among the arguments is NULL. NULL comes back as 0.
- */
-Datum call_internal(Oid schema, const char *name, const NullableDatum *arguments, const Oid *types, int count) {
-    List *names = list_make2(makeString(get_namespace_name(schema)), makeString(pstrdup(name)));
-    const Oid function = LookupFuncName(names, count, types, false);
-    FmgrInfo flinfo;
-    LOCAL_FCINFO(call, 3);
-
-    Assert(count <= 3);
-    fmgr_info(function, &flinfo);
-    InitFunctionCallInfoData(*call, &flinfo, static_cast<short>(count), DEFAULT_COLLATION_OID, nullptr, nullptr);
-    for (int i = 0; i < count; i++) {
-        call->args[i] = arguments[i];
-    }
-    const Datum value = FunctionCallInvoke(call);
-    return call->isnull ? Datum(0) : value;
-}
 
 Oid find_on_path(const char *table_name) { return RelnameGetRelid(table_name); }
 
@@ -102,19 +83,24 @@ void require_insert(Relation target, const char *const *columns, int column_coun
 
 } // namespace
 
-Oid find_target(Oid schema, const char *path) {
-    const char *file_name = strrchr(path, '/') + 1;
+const char *data_table_of_file(Oid schema, const char *file_name) {
     const Oid types[] = {TEXTOID};
     const NullableDatum arguments[] = {{CStringGetTextDatum(file_name), false}};
     const Datum known = call_internal(schema, "_data_table_of_file", arguments, types, 1);
 
-    if (known == Datum(0)) {
+    return known == Datum(0) ? nullptr : TextDatumGetCString(known);
+}
+
+Oid find_target(Oid schema, const char *path) {
+    const char *file_name = strrchr(path, '/') + 1;
+    const char *table_name = data_table_of_file(schema, file_name);
+
+    if (table_name == nullptr) {
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("no table is known for file \"%s\"", file_name),
                         errdetail("Only the files of MovieLens are known by their names."),
                         errhint("Name the table with the parameter \"target\".")));
     }
 
-    const char *table_name = TextDatumGetCString(known);
     const Oid found = find_on_path(table_name);
     if (OidIsValid(found)) {
         return found;

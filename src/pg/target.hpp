@@ -7,6 +7,9 @@
 
 namespace movielens_ingest::pg {
 
+/* The table of MovieLens that a file of this name belongs to, or null. schema is that of the extension. */
+const char *data_table_of_file(Oid schema, const char *file_name);
+
 /*
  * The table for a file that came without a target: by the file's name, on the search path. A table of MovieLens that is
  * missing is made, with a NOTICE. schema is that of the extension. Raises 42P01 for a name that is not known.

@@ -2,25 +2,30 @@
 
 #include "pg/background_process.hpp"
 #include "pg/chunk_loader.hpp"
-#include "pg/import_lock.hpp"
 #include "pg/pg.hpp"
-#include "pg/shared_import.hpp"
+#include "pg/shared_batch.hpp"
 
 using namespace movielens_ingest::pg;
 
 extern "C" void movielens_ingest_worker_main(Datum) {
     WorkerArguments arguments;
     Loader loader;
+    bool found = false;
 
     begin_process(&arguments, sizeof(arguments));
     connect_as(&arguments.identity);
+    HOLD_CANCEL_INTERRUPTS(); /* a worker is cancelled only while it loads a chunk: see try_chunk() */
+    memset(&loader, 0, sizeof(loader));
     loader.identity = arguments.identity;
     loader.slot = arguments.slot;
-    loader.look_around = nullptr;
-    loader.shared = attach_shared_import(arguments.segment);
-    if (loader.shared != nullptr && prepare_loader(&loader, loader.shared->files, loader.shared->import_id)) {
-        hold_import_lock(loader.ledger.files, loader.import.id, false);
-        adopt_session(&loader);
+    loader.held = -1;
+    loader.shared = attach_shared_batch(arguments.segment);
+    if (loader.shared != nullptr) {
+        begin_transaction(&loader.identity);
+        found = find_ledger(&loader, loader.shared->files);
+        commit_transaction();
+    }
+    if (found) {
         load_chunks(&loader);
     }
 }

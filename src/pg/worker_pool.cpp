@@ -20,7 +20,7 @@ namespace {
 void terminate_workers(int, Datum argument) {
     auto *pool = static_cast<WorkerPool *>(reinterpret_cast<void *>(DatumGetPointer(argument)));
 
-    stop_chunks(pool->leader->shared);
+    stop_batch(pool->leader->shared);
     for (int slot = 1; slot < pool->slots; slot++) {
         if (pool->handles[slot] != nullptr) {
             TerminateBackgroundWorker(pool->handles[slot]);
@@ -32,22 +32,23 @@ bool start_worker(WorkerPool *pool, int slot) {
     const WorkerArguments arguments = {pool->segment, slot, pool->leader->identity};
     char name[BGW_MAXLEN];
 
-    snprintf(name, sizeof(name), "movielens_ingest worker %d for import " INT64_FORMAT, slot, pool->leader->import.id);
+    snprintf(name, sizeof(name), "movielens_ingest worker %d for import " INT64_FORMAT, slot, pool->leader->shared->id);
     const MemoryContext context = MemoryContextSwitchTo(TopMemoryContext);
-    pool->handles[slot] = register_process("movielens_ingest_worker_main", "movielens_ingest worker", name, &arguments,
-                                           sizeof(arguments));
+    /* It is for the leader to replace it. */
+    pool->handles[slot] = register_process("movielens_ingest_worker_main", kWorkerType, name, &arguments,
+                                           sizeof(arguments), BGW_NEVER_RESTART);
     MemoryContextSwitchTo(context);
     return pool->handles[slot] != nullptr;
 }
 
-void return_chunk(WorkerPool *pool, int64 number) {
-    const Loader *leader = pool->leader;
+void return_chunk(WorkerPool *pool, int index, int64 number) {
+    Loader *leader = pool->leader;
+    const Import *import = import_of(leader, index);
 
     begin_transaction(&leader->identity);
     /* When the worker had committed before it was lost, the chunk is not Pending, and this does nothing. */
-    (void)fail_attempt(&leader->ledger, leader->import.id, number, unpack_sql_state(ERRCODE_ADMIN_SHUTDOWN),
-                       "the worker that was loading the chunk was terminated", leader->import.options.max_retries,
-                       false);
+    (void)fail_lost_attempt(&leader->ledger, import->id, number, unpack_sql_state(ERRCODE_ADMIN_SHUTDOWN),
+                            "the worker that was loading the chunk was terminated", import->options.max_retries);
     commit_transaction();
 }
 
@@ -66,15 +67,18 @@ WorkerPool *make_worker_pool(Loader *leader, dsm_handle segment) {
     return pool;
 }
 
-void start_workers(WorkerPool *pool, int64 chunks) {
-    const int slots = static_cast<int>(Min(chunks, static_cast<int64>(pool->slots)));
+void start_workers(WorkerPool *pool) {
+    SharedBatch *shared = pool->leader->shared;
+    /* Workers that are there take theirs, and the leader one. */
+    const int64 wanted = chunks_available(shared) + chunks_running(shared);
+    const int slots = static_cast<int>(Min(wanted, static_cast<int64>(pool->slots)));
 
     while (pool->next_slot < slots) {
         const int slot = pool->next_slot++;
 
         if (!start_worker(pool, slot)) {
-            ereport(LOG, (errmsg("import " INT64_FORMAT " goes on with %d of %d workers", pool->leader->import.id,
-                                 slot - 1, pool->slots - 1),
+            ereport(LOG, (errmsg("import " INT64_FORMAT " goes on with %d of %d workers", shared->id, slot - 1,
+                                 pool->slots - 1),
                           errhint("You may need to increase max_worker_processes.")));
             pool->next_slot = pool->slots;
         }
@@ -97,12 +101,14 @@ int tend_workers(WorkerPool *pool) {
         pfree(pool->handles[slot]);
         pool->handles[slot] = nullptr;
 
-        const int64 chunk = abandoned_chunk(pool->leader->shared, slot);
-        if (chunk != 0) {
-            return_chunk(pool, chunk);
+        int import;
+        int64 number;
+        const bool lost = abandoned_chunk(pool->leader->shared, slot, &import, &number);
+        if (lost) {
+            return_chunk(pool, import, number);
         }
         /* One that was lost without a chunk would be lost again, and nothing would count how often. */
-        if (chunk != 0 && chunks_are_waiting(pool->leader->shared) && start_worker(pool, slot)) {
+        if (lost && chunks_are_waiting(pool->leader->shared) && start_worker(pool, slot)) {
             alive++;
         }
     }
@@ -110,7 +116,7 @@ int tend_workers(WorkerPool *pool) {
 }
 
 void end_workers(WorkerPool *pool) {
-    terminate_workers(0, PointerGetDatum(pool));
+    stop_batch(pool->leader->shared);
     for (int slot = 1; slot < pool->slots; slot++) {
         if (pool->handles[slot] != nullptr) {
             (void)WaitForBackgroundWorkerShutdown(pool->handles[slot]);

@@ -14,10 +14,10 @@ struct WorkerPool;
 WorkerPool *make_worker_pool(Loader *leader, dsm_handle segment);
 
 /*
- * Starts workers, so that as many processes load as there are chunks, the leader counted, or slots, or as the server
- * has room for. To be called again when there are more chunks; a slot is filled once.
+ * Starts workers, so that as many processes load as there are chunks to be taken, the leader counted, or slots, or as
+ * the server has room for. To be called again when there are more chunks; a slot is filled once.
  */
-void start_workers(WorkerPool *pool, int64 chunks);
+void start_workers(WorkerPool *pool);
 
 /*
  * Sees which workers have ended. The chunk of a lost one goes back to Pending, or is Failed when it has had its
@@ -25,7 +25,7 @@ void start_workers(WorkerPool *pool, int64 chunks);
  */
 int tend_workers(WorkerPool *pool);
 
-/* Sends them SIGTERM, and waits until they have ended. */
+/* Tells them that there is no chunk any more, and waits until they have ended. */
 void end_workers(WorkerPool *pool);
 
 } // namespace movielens_ingest::pg

@@ -1,6 +1,7 @@
 #!/usr/bin/env perl
-# Writes movies.csv and ratings.csv as GroupLens publishes them: CRLF line ends, quotes only where a title needs
-# them, movies by movieId with gaps, ratings by userId and movieId. The same arguments give the same bytes.
+# Writes the six files of a MovieLens release as GroupLens publishes them: CRLF line ends, quotes only where a field
+# needs them, movies by movieId with gaps, ratings and tags by userId and movieId. The same arguments give the same
+# bytes.
 #
 #   generate.pl DIRECTORY [RATINGS [SEED [MOVIES]]]
 use strict;
@@ -9,8 +10,9 @@ use warnings;
 my ($directory, $ratings, $seed, $movies) = @ARGV;
 die "usage: $0 DIRECTORY [RATINGS [SEED [MOVIES]]]\n" unless defined $directory;
 $ratings //= 1_000_000;
+$seed    //= 1;
 $movies  //= 27_278;
-srand($seed // 1);
+srand($seed);
 
 my @words  = qw(Night City Story American Last Love Blue House Return River Silent King Summer Ghost Paris Road);
 my @genres = qw(Action Adventure Animation Children Comedy Crime Documentary Drama Fantasy Horror Romance Thriller War);
@@ -18,14 +20,39 @@ my @genres = qw(Action Adventure Animation Children Comedy Crime Documentary Dra
 my @stars = map { my ($value, $count) = @$_; ($value) x $count } [ '0.5', 1 ], [ '1.0', 3 ], [ '1.5', 1 ],
   [ '2.0', 7 ], [ '2.5', 4 ], [ '3.0', 21 ], [ '3.5', 11 ], [ '4.0', 28 ], [ '4.5', 8 ], [ '5.0', 15 ];
 
+# A tag of the genome is one of each, which makes more than the 1,128 of the real file.
+my @moods = qw(bleak classic dark dreamlike dumb epic feel-good forgotten funny gritty gory harsh light long lyrical
+  modern moody noir quirky quiet sad scary sexy silly slow stylish tense twisted violent weird wistful witty);
+my @topics = qw(1930s 1980s aliens betrayal boxing business cars chase childhood comedy cyberpunk death dogs dystopia
+  ending family ghosts heist history island jazz journalism love magic money music nature police politics prison
+  remake robots romance sci-fi school space surfing);
+# What people type has quotes, commas and letters beyond ASCII as well (these are bytes, of UTF-8).
+my @odd_tags = ('"artsy"', 'so-called "comedy"', 'boring, too long', 'café, "Zürich"', 'Amélie',
+  'Krzysztof Kieślowski', 'Тарковский', '黒澤明', "'til death", 'a \ b', '100%', 'NA');
+
 sub one_of { return $_[ rand @_ ] }
+
+sub quoted
+{
+    my ($field) = @_;
+    return $field unless $field =~ /[",]/;
+    $field =~ s/"/""/g;
+    return "\"$field\"";
+}
+
+my ($file, $path);
 
 sub create
 {
     my ($name, $header) = @_;
-    open(my $file, '>:raw', "$directory/$name") or die "could not create $directory/$name: $!\n";
+    $path = "$directory/$name";
+    open($file, '>:raw', $path) or die "could not create $path: $!\n";
     print $file "$header\r\n";
-    return $file;
+}
+
+sub finish
+{
+    close($file) or die "could not write $path: $!\n";
 }
 
 sub title
@@ -34,16 +61,10 @@ sub title
     my $kind  = rand;
     $title = "$title, The" if $kind < 0.2;
     $title = "\"$title\" Revisited" if $kind > 0.99;
-    $title .= sprintf(' (%d)', 1915 + int(rand(100)));
-    if ($title =~ /[",]/)
-    {
-        $title =~ s/"/""/g;
-        $title = "\"$title\"";
-    }
-    return $title;
+    return quoted($title . sprintf(' (%d)', 1915 + int(rand(100))));
 }
 
-my $file = create('movies.csv', 'movieId,title,genres');
+create('movies.csv', 'movieId,title,genres');
 my ($id, @ids) = (0);
 foreach (1 .. $movies)
 {
@@ -53,22 +74,75 @@ foreach (1 .. $movies)
     my %genres = map { one_of(@genres) => 1 } 0 .. rand 3;
     printf $file "%d,%s,%s\r\n", $id, title(), rand() < 0.01 ? '(no genres listed)' : join('|', sort keys %genres);
 }
-close($file) or die "could not write $directory/movies.csv: $!\n";
+finish();
 
 # A user rates 20 movies or more, once each and in one go; some movies are rated far more than others.
-$file = create('ratings.csv', 'userId,movieId,rating,timestamp');
-for (my $user = 1; $ratings > 0; $user++)
+create('ratings.csv', 'userId,movieId,rating,timestamp');
+my $users = 0;
+for (my $left = $ratings; $left > 0;)
 {
+    $users++;
     my $wanted = 20 + int(-120 * log(1 - rand()));
-    $wanted = $ratings if $wanted > $ratings;
-    $wanted = $movies  if $wanted > $movies;
+    $wanted = $left   if $wanted > $left;
+    $wanted = $movies if $wanted > $movies;
     my %rated;
     $rated{ int($movies * rand()**3) } = 1 while keys %rated < $wanted;
     my $time = 789_652_004 + int(rand(638_000_000));
-    foreach my $movie (sort { $a <=> $b } keys %rated)
-    {
-        printf $file "%d,%d,%s,%d\r\n", $user, $ids[$movie], one_of(@stars), $time + int(rand(50_000));
-    }
-    $ratings -= $wanted;
+    print $file map { "$users,$ids[$_],$stars[rand @stars]," . ($time + int(rand(50_000))) . "\r\n" }
+      sort { $a <=> $b } keys %rated;
+    $left -= $wanted;
 }
-close($file) or die "could not write $directory/ratings.csv: $!\n";
+finish();
+
+# The files from here on leave the two above as they are.
+srand($seed + 1);
+
+# No two movies share an imdbId (the factor and the prime see to that); a tmdbId may repeat, and some are unknown.
+create('links.csv', 'movieId,imdbId,tmdbId');
+foreach (@ids)
+{
+    printf $file "%d,%07d,%s\r\n", $_, $_ * 7_919 % 1_299_709, rand() < 0.01 ? '' : 1 + int(rand(500_000));
+}
+finish();
+
+# Every movie of the genome has a relevance for every one of its tags.
+my $tags = int($ratings / 200) || 1;
+$tags = 1_128 if $tags > 1_128;
+my @genome = sort((map { my $mood = $_; map { "$mood $_" } @topics } @moods)[ 0 .. $tags - 1 ]);
+create('genome-tags.csv', 'tagId,tag');
+print $file map { "$_,$genome[$_ - 1]\r\n" } 1 .. $tags;
+finish();
+
+# A relevance is a multiple of 0.00025, of which most are small; the subtractions make the digits of the real file.
+my @relevances = map
+{
+    my $step  = 1 + int(-450 * log(1 - rand()));
+    my $value = 1 - (1 - ($step < 4_000 ? $step : 3_999) / 4_000);
+    my ($shortest) = grep { $_ == $value } map { sprintf("%.${_}g", $value) } 15 .. 17;
+    $shortest;
+} 1 .. 50_000;
+my $covered = int($ratings / 2 / $tags) || 1;
+$covered = $movies if $covered > $movies;
+create('genome-scores.csv', 'movieId,tagId,relevance');
+foreach my $movie (map { $ids[ $_ * $movies / $covered ] } 0 .. $covered - 1)
+{
+    print $file map { "$movie,$_,$relevances[rand @relevances]\r\n" } 1 .. $tags;
+}
+finish();
+
+# Few users put tags on movies, but these put many.
+create('tags.csv', 'userId,movieId,tag,timestamp');
+foreach my $user (1 .. $users)
+{
+    next unless $user == $users || rand() < 0.056;
+    my $time = 1_135_429_210 + int(rand(292_000_000));
+    foreach my $movie (sort { $a <=> $b } map { int($movies * rand()**3) } 0 .. -59 * log(1 - rand()))
+    {
+        my $kind = rand;
+        my $tag  = $kind < 0.01 ? one_of(@odd_tags) : $kind < 0.3 ? join(' ', map { one_of(@words) } 1 .. 1 + rand 3)
+          : $genome[ $tags * rand()**3 ];
+        $time += 1 + int(rand(60));
+        print $file "$user,$ids[$movie],", quoted($tag), ",$time\r\n";
+    }
+}
+finish();

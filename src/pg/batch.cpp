@@ -1,0 +1,392 @@
+#include "pg/batch.hpp"
+
+#include "pg/batch_order.hpp"
+#include "pg/chunk_attempt.hpp"
+#include "pg/chunk_loader.hpp"
+#include "pg/import_lock.hpp"
+#include "pg/import_steps.hpp"
+#include "pg/pg.hpp"
+#include "pg/progress.hpp"
+#include "pg/queue.hpp"
+#include "pg/subtransaction.hpp"
+#include "pg/worker_pool.hpp"
+
+namespace movielens_ingest::pg {
+
+namespace {
+
+constexpr long kRefreshInterval = 1000; /* milliseconds between two updates of the counts in uploaded_files */
+
+struct Batch {
+    Loader loader; /* first: look_around() finds the batch by it */
+    int count;
+    BatchMember *members; /* by index, as in shared memory */
+    uint32 *references;   /* prerequisites by index, ended ones too */
+    bool *ended;
+    const ErrorData **failures; /* by index: what ends an import when nobody loads its chunks any more; null: nothing */
+    int current;                /* the import that an error now would end, -1: all of them */
+    WorkerPool *pool;
+    TimestampTz refreshed; /* when the counts were last written */
+};
+
+/* Processes that load, the leader counted. */
+int slot_count(const Batch *batch) {
+    const long processors = sysconf(_SC_NPROCESSORS_ONLN);
+
+    /* One call has made them all, so they have the same options. */
+    return batch->members[0].max_workers > 0 ? batch->members[0].max_workers : static_cast<int>(Max(processors, 1));
+}
+
+/* Those that failed get their last counts with their status; and the ledger may be what failed. */
+void refresh(Batch *batch) {
+    batch->refreshed = GetCurrentTimestamp();
+    begin_transaction(&batch->loader.identity);
+    for (int i = 0; i < batch->count; i++) {
+        if (!batch->ended[i] && batch->failures[i] == nullptr) {
+            refresh_totals(&batch->loader.ledger, batch->members[i].id);
+        }
+    }
+    commit_transaction();
+}
+
+/* Whatever goes wrong with other imports is none of this one's. */
+void move_queue_on(Batch *batch) {
+    const MemoryContext context = CurrentMemoryContext;
+
+    PG_TRY();
+    { move_queue(batch->loader.ledger.files, &batch->loader.identity, false); }
+    PG_CATCH();
+    {
+        ErrorData *error = abort_transaction(context);
+        if (is_cancel(error)) {
+            ReThrowError(error);
+        }
+        ereport(LOG, (errcode(error->sqlerrcode), errmsg("could not start a queued import: %s", error->message)));
+    }
+    PG_END_TRY();
+}
+
+/* What a leader does besides loading: between its chunks, in its pauses, while it plans. */
+void look_around(Loader *loader) {
+    auto *batch = reinterpret_cast<Batch *>(loader);
+
+    (void)tend_workers(batch->pool);
+    if (TimestampDifferenceExceeds(batch->refreshed, GetCurrentTimestamp(), kRefreshInterval)) {
+        refresh(batch);
+        sample_progress(loader->shared);
+        move_queue_on(batch);
+    }
+    if (ConfigReloadPending) {
+        ConfigReloadPending = false;
+        ProcessConfigFile(PGC_SIGHUP);
+    }
+}
+
+void hold_locks(Batch *batch) {
+    const Oid files = batch->loader.ledger.files;
+
+    hold_lock(leader_lock(files, batch->loader.shared->id));
+    hold_lock_beside(mover_lock(files), true);
+    for (int i = 0; i < batch->count; i++) {
+        if (!batch->ended[i]) {
+            hold_lock(import_lock(files, batch->members[i].id));
+        }
+    }
+}
+
+/* No chunk of the import is handed out any more; it ends when nobody loads one. */
+void fail_import(Batch *batch, int index, const ErrorData *error) {
+    if (batch->failures[index] == nullptr) {
+        const MemoryContext context = MemoryContextSwitchTo(TopMemoryContext);
+        auto *copy = static_cast<ErrorData *>(palloc0(sizeof(ErrorData)));
+        copy->sqlerrcode = error->sqlerrcode;
+        copy->message = pstrdup(error->message);
+        batch->failures[index] = copy;
+        MemoryContextSwitchTo(context);
+    }
+    stop_import(batch->loader.shared, index);
+}
+
+/* The files that reference this one's table cannot be loaded any more. */
+void fail_dependents(Batch *batch, int index, const char *status) {
+    for (int i = 0; i < batch->count; i++) {
+        if (!batch->ended[i] && (batch->references[i] & (1U << index)) != 0) {
+            const BatchMember *referenced = &batch->members[index];
+            ErrorData error;
+
+            memset(&error, 0, sizeof(error));
+            error.sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+            error.message = psprintf("file \"%s\" (import " INT64_FORMAT "), whose table %s is referenced, ended %s",
+                                     referenced->file_name, referenced->id, referenced->target, status);
+            fail_import(batch, i, &error);
+        }
+    }
+}
+
+void end(Batch *batch, int index, const char *status, const char *sqlstate, const char *error) {
+    Loader *loader = &batch->loader;
+    const int64 id = batch->members[index].id;
+    bool completed = false;
+
+    /* A cancel from here on comes too late; it must not leave the import without an end. */
+    HOLD_CANCEL_INTERRUPTS();
+    begin_transaction(&loader->identity);
+    if (reopen_ledger(loader->ledger.files, &loader->ledger)) {
+        const char *last = end_import(&loader->ledger, id, status, sqlstate, error);
+        completed = strncmp(last, "Completed", strlen("Completed")) == 0;
+    } else {
+        ereport(LOG,
+                (errmsg("extension \"movielens_ingest\" was dropped while import " INT64_FORMAT " was running", id)));
+    }
+    commit_transaction();
+
+    batch->ended[index] = true;
+    set_shared_phase(loader->shared, index, Phase::Ended);
+    if (completed) {
+        set_loaded(loader->shared, index);
+    } else {
+        stop_import(loader->shared, index);
+    }
+    release_lock(import_lock(loader->ledger.files, id));
+    if (!completed) {
+        fail_dependents(batch, index, status != nullptr ? status : kFailed);
+    }
+    RESUME_CANCEL_INTERRUPTS();
+}
+
+/* The imports that failed or are to be cancelled, once nobody loads their chunks any more. */
+void end_given_up(Batch *batch) {
+    SharedBatch *shared = batch->loader.shared;
+
+    for (int i = 0; i < batch->count; i++) {
+        const ErrorData *failure = batch->failures[i];
+        const bool cancelled = import_is_cancelled(shared, i) && !import_is_loaded(shared, i);
+
+        if (batch->ended[i] || (failure == nullptr && !cancelled)) {
+            continue;
+        }
+        if (!import_is_drained(shared, i)) {
+            if (cancelled) {
+                cancel_import(shared, i); /* again: a signal may have come between two chunks */
+            }
+        } else if (failure != nullptr) {
+            ereport(LOG, (errcode(failure->sqlerrcode),
+                          errmsg("import " INT64_FORMAT " failed: %s", batch->members[i].id, failure->message)));
+            end(batch, i, kFailed, sqlstate_of(failure), failure->message);
+        } else {
+            ereport(LOG, (errmsg("import " INT64_FORMAT " was cancelled", batch->members[i].id)));
+            end(batch, i, kCancelled, unpack_sql_state(ERRCODE_QUERY_CANCELED),
+                "canceling statement due to user request");
+        }
+    }
+}
+
+/* The leader was cancelled: by ml_cancel(), which says for which imports, or by hand: then all of them are meant. */
+void take_cancel(Batch *batch) {
+    SharedBatch *shared = batch->loader.shared;
+    bool some = false;
+
+    for (int i = 0; i < batch->count; i++) {
+        some = some || (!batch->ended[i] && import_is_cancelled(shared, i));
+    }
+    for (int i = 0; !some && i < batch->count; i++) {
+        if (!batch->ended[i]) {
+            cancel_import(shared, i);
+        }
+    }
+}
+
+void take_error(Batch *batch, const ErrorData *error) {
+    const int current = batch->current;
+    int chunk_import;
+    int64 chunk;
+
+    withdraw_attempt();
+    (void)abandoned_chunk(batch->loader.shared, 0, &chunk_import, &chunk);
+    allow_others(batch->loader.shared);
+    if (is_cancel(error)) {
+        take_cancel(batch);
+        return;
+    }
+    for (int i = 0; i < batch->count; i++) {
+        if (!batch->ended[i] && (current < 0 || current == i)) {
+            fail_import(batch, i, error);
+        }
+    }
+}
+
+/* The next import that is to be planned, -1: none. */
+int next_unplanned(const Batch *batch) {
+    SharedBatch *shared = batch->loader.shared;
+
+    for (int i = 0; i < batch->count; i++) {
+        if (!batch->ended[i] && !import_is_planned(shared, i) && !import_is_stopped(shared, i)) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+/* The workers are busy with the rest. */
+void wait_for_workers(Batch *batch) {
+    Loader *loader = &batch->loader;
+
+    report_activity("movielens_ingest: waiting for the workers of import " INT64_FORMAT, loader->shared->id);
+    /*
+     * The postmaster sets the latch when a worker ends, a worker when an import has no chunk left. The time is that of
+     * the next update of the counts.
+     */
+    const int events =
+        WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, kRefreshInterval, PG_WAIT_EXTENSION);
+    ResetLatch(MyLatch);
+    CHECK_FOR_INTERRUPTS();
+    if ((events & WL_TIMEOUT) != 0) {
+        /* A lock that a trigger took for the session here may be what a worker waits for, unseen by the detector. */
+        LockReleaseAll(USER_LOCKMETHOD, true);
+        hold_locks(batch);
+    }
+}
+
+enum class Next { Again, Done };
+
+/* Does one thing that there is to do, or waits for the workers. */
+Next advance(Batch *batch) {
+    Loader *loader = &batch->loader;
+    SharedBatch *shared = loader->shared;
+    int import;
+    int64 number;
+    bool all_ended = true;
+
+    batch->current = -1;
+    look_around(loader);
+    end_given_up(batch);
+    for (int i = 0; i < batch->count; i++) {
+        all_ended = all_ended && batch->ended[i];
+        if (batch->ended[i] || batch->failures[i] != nullptr || !import_is_drained(shared, i) ||
+            !import_may_begin(shared, i)) {
+            continue;
+        }
+        batch->current = i;
+        if (!load_left_chunks(loader, i)) {
+            wait_for_workers(batch);
+            return Next::Again;
+        }
+        analyze_target(loader, i);
+        if (import_is_loaded(shared, i) || !import_is_cancelled(shared, i)) {
+            end(batch, i, nullptr, nullptr, nullptr);
+        }
+        return Next::Again;
+    }
+    if (all_ended) {
+        return Next::Done;
+    }
+
+    const int unplanned = next_unplanned(batch);
+    if (unplanned >= 0 && chunks_available(shared) < shared->slots) {
+        batch->current = unplanned;
+        plan_import(loader, batch->pool, unplanned);
+    } else if (take_chunk(shared, 0, false, &import, &number)) {
+        batch->current = import;
+        load_chunk(loader, import, number, Company::Others);
+    } else {
+        wait_for_workers(batch);
+    }
+    return Next::Again;
+}
+
+void run(Batch *batch) {
+    const MemoryContext context =
+        AllocSetContextCreate(TopMemoryContext, "movielens_ingest batch", ALLOCSET_DEFAULT_SIZES);
+    volatile Next next = Next::Again;
+
+    do {
+        ErrorData *volatile error = nullptr;
+
+        MemoryContextSwitchTo(context);
+        PG_TRY();
+        { next = advance(batch); }
+        PG_CATCH();
+        { error = abort_transaction(context); }
+        PG_END_TRY();
+        if (error != nullptr) {
+            take_error(batch, error);
+        }
+        MemoryContextReset(context);
+    } while (next != Next::Done);
+    MemoryContextSwitchTo(TopMemoryContext);
+}
+
+/* How far an import came before. */
+void show_old_progress(Loader *loader, int index) {
+    const Import *import = import_of(loader, index);
+    Progress progress;
+
+    memset(&progress, 0, sizeof(progress));
+    if (import->rows >= 0) {
+        begin_transaction(&loader->identity);
+        progress = read_ledger_progress(&loader->ledger, import->id);
+        commit_transaction();
+    }
+    progress.total_bytes = import->file.size - import->data_start;
+    set_shared_progress(loader->shared, index, &progress);
+}
+
+/* Members in their order, and the shared memory with what is known of them. */
+void prepare(Batch *batch, int64 batch_id) {
+    Loader *loader = &batch->loader;
+    dsm_handle segment;
+
+    begin_transaction(&loader->identity);
+    const MemoryContext transaction_context = MemoryContextSwitchTo(TopMemoryContext);
+    batch->members = read_batch(&loader->ledger, batch_id, &batch->count);
+    batch->references = static_cast<uint32 *>(palloc0(sizeof(uint32) * Max(batch->count, 1)));
+    batch->ended = static_cast<bool *>(palloc0(sizeof(bool) * Max(batch->count, 1)));
+    batch->failures = static_cast<const ErrorData **>(palloc0(sizeof(ErrorData *) * Max(batch->count, 1)));
+    order_batch(&loader->ledger, batch->members, batch->count, batch->references);
+    MemoryContextSwitchTo(transaction_context);
+    commit_transaction();
+
+    loader->shared = create_shared_batch(slot_count(batch), loader->ledger.files, batch_id, &segment);
+    for (int i = 0; i < batch->count; i++) {
+        batch->ended[i] = !batch->members[i].processing;
+        add_shared_import(loader->shared, batch->members[i].id, batch->references[i]);
+        if (batch->members[i].completed) {
+            set_loaded(loader->shared, i);
+        }
+    }
+    batch->pool = make_worker_pool(loader, segment);
+    hold_locks(batch);
+
+    begin_transaction(&loader->identity);
+    mark_led(&loader->ledger, batch_id, segment);
+    commit_transaction();
+    for (int i = 0; i < batch->count; i++) {
+        if (batch->ended[i]) {
+            set_shared_phase(loader->shared, i, Phase::Ended);
+        } else {
+            show_old_progress(loader, i);
+        }
+    }
+    batch->refreshed = GetCurrentTimestamp();
+}
+
+} // namespace
+
+void lead_batch(const Identity *identity, const Ledger *ledger, int64 batch_id) {
+    auto *batch = static_cast<Batch *>(MemoryContextAllocZero(TopMemoryContext, sizeof(Batch)));
+
+    batch->loader.identity = *identity;
+    batch->loader.ledger = *ledger;
+    batch->loader.look_around = look_around;
+    batch->loader.held = -1;
+    prepare(batch, batch_id);
+    for (int i = 0; i < batch->count; i++) {
+        if (batch->ended[i] && !batch->members[i].completed) {
+            fail_dependents(batch, i, batch->members[i].status);
+        }
+    }
+    run(batch);
+    end_workers(batch->pool);
+}
+
+} // namespace movielens_ingest::pg

@@ -1,0 +1,80 @@
+#include "pg/cancel_import.hpp"
+
+#include "pg/import_lock.hpp"
+#include "pg/import_wait.hpp"
+#include "pg/shared_batch.hpp"
+
+namespace movielens_ingest::pg {
+
+namespace {
+
+constexpr long kStartInterval = 20; /* milliseconds, while its leader makes ready */
+
+bool may_cancel(Oid owner) {
+    const Oid user = GetUserId();
+
+    return superuser() ||
+           (OidIsValid(owner) && (has_privs_of_role(user, owner) ||
+                                  (has_privs_of_role(user, ROLE_PG_SIGNAL_BACKEND) && !superuser_arg(owner))));
+}
+
+void require_may_cancel(const Ledger *ledger, const VisibleImport *import) {
+    VisibleImport seen;
+
+    if (may_cancel(import->owner)) {
+        return;
+    }
+    if (!read_visible_import(ledger, import->id, false, &seen)) {
+        raise_unknown_import(import->id);
+    }
+    ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                    errmsg("permission denied to cancel import " INT64_FORMAT, import->id),
+                    errdetail("Only the role that started it, superusers and, for other roles' imports, members of "
+                              "\"pg_signal_backend\" may cancel it.")));
+}
+
+/* False: it has no leader that could be asked, not yet at least. */
+bool ask_leader(const Ledger *ledger, const VisibleImport *import) {
+    const BatchView view = open_batch_view(import->segment, ledger->files, import->batch_id, import->leader);
+    const int index = view.batch != nullptr ? shared_index(view.batch, import->id) : -1;
+
+    if (index >= 0) {
+        cancel_import(view.batch, index);
+    }
+    close_batch_view(&view);
+    return index >= 0;
+}
+
+} // namespace
+
+bool cancel_by_id(const Ledger *ledger, int64 id) {
+    VisibleImport import;
+
+    require_committed_import(id);
+    if (!read_visible_import(ledger, id, true, &import)) {
+        raise_unknown_import(id);
+    }
+    require_may_cancel(ledger, &import);
+    while (is_open(&import)) {
+        if (ask_leader(ledger, &import)) {
+            return true;
+        }
+        if (!lock_is_held(leader_lock(ledger->files, import.batch_id))) {
+            /* A leader that comes to it now waits for this row, and then finds it Cancelled. */
+            PreventCommandIfReadOnly("ml_cancel()");
+            (void)end_import(ledger, id, kCancelled, unpack_sql_state(ERRCODE_QUERY_CANCELED),
+                             "canceling statement due to user request");
+            return true;
+        }
+        (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, kStartInterval, PG_WAIT_EXTENSION);
+        ResetLatch(MyLatch);
+        CHECK_FOR_INTERRUPTS();
+        if (!read_visible_import(ledger, id, true, &import)) {
+            raise_unknown_import(id);
+        }
+    }
+    ereport(NOTICE, (errmsg("import " INT64_FORMAT " has ended already", id)));
+    return false;
+}
+
+} // namespace movielens_ingest::pg

@@ -1,0 +1,114 @@
+#include "pg/chunk_attempt.hpp"
+
+#include "pg/chunk_writer.hpp"
+#include "pg/pg.hpp"
+#include "pg/progress.hpp"
+#include "pg/subtransaction.hpp"
+
+namespace movielens_ingest::pg {
+
+namespace {
+
+constexpr int kCrashesBeforeAlone = 2; /* then a chunk is loaded while nothing else is */
+
+/* The attempt that this process is at. */
+Loader *busy = nullptr;
+int64 busy_chunk_id;
+
+/* All constraints are immediate, so that each violation has its record. */
+void set_constraints_immediate() {
+    auto *statement = makeNode(ConstraintsSetStmt);
+
+    statement->deferred = false;
+    AfterTriggerSetState(statement);
+}
+
+/*
+ * In the exit of a process that was told to end within an attempt: that is no crash. Others may hold what it would have
+ * to wait for, and nothing could interrupt it here; then the chunk is taken for one that the server crashed in. Core
+ * runs a transaction at this point too (RemoveTempRelationsCallback).
+ */
+void withdraw_at_exit(int, Datum) {
+    if (busy == nullptr) {
+        return;
+    }
+    AbortOutOfAnyTransaction();
+    withdraw_attempt();
+}
+
+} // namespace
+
+bool begin_attempt_at(Loader *loader, const Import *import, int64 number, Company company, LedgerChunk *chunk) {
+    static bool registered = false;
+
+    if (!registered) {
+        before_shmem_exit(withdraw_at_exit, Datum(0));
+        registered = true;
+    }
+    begin_transaction(&loader->identity);
+    const int most_crashes = company == Company::Alone ? INT_MAX : kCrashesBeforeAlone - 1;
+    const bool pending = begin_attempt(&loader->ledger, import->id, number, most_crashes, chunk);
+    commit_transaction();
+    if (pending) {
+        busy_chunk_id = chunk->id;
+        busy = loader;
+    }
+    return pending;
+}
+
+ErrorData *try_chunk(Loader *loader, const Import *import, const LedgerChunk *chunk, Company company,
+                     MemoryContext context, ChunkEnd *end) {
+    ErrorData *volatile error = nullptr;
+
+    end->rows = 0;
+    if (loader->slot > 0) {
+        RESUME_CANCEL_INTERRUPTS(); /* here a worker can be cancelled, nowhere else */
+    }
+    PG_TRY();
+    {
+        begin_transaction(&loader->identity);
+        if (claim_chunk(&loader->ledger, chunk->id, company == Company::Alone)) {
+            set_constraints_immediate();
+            const ChunkCounts counts = write_chunk(&loader->ledger, import, chunk, import->target_oid);
+            complete_chunk(&loader->ledger, chunk->id, &counts);
+            end->rows = counts.loaded + counts.rejected + counts.skipped;
+            end->rejected = counts.rejected;
+            end->bytes = static_cast<int64>(chunk->chunk.end_byte - chunk->chunk.start_byte);
+        }
+        commit_transaction();
+        report_chunk_ended();
+    }
+    PG_CATCH();
+    { error = abort_transaction(context); }
+    PG_END_TRY();
+
+    if (loader->slot > 0) {
+        HOLD_CANCEL_INTERRUPTS(); /* an error has reset the count */
+    }
+    if (error == nullptr && end->rows > 0) {
+        end->how = ChunkEnd::How::Completed;
+        forget_attempt();
+    } else if (error == nullptr) {
+        withdraw_attempt(); /* somebody else has it, or had */
+    }
+    return error;
+}
+
+void forget_attempt() { busy = nullptr; }
+
+void withdraw_attempt() {
+    const Loader *loader = busy;
+    Ledger ledger;
+
+    if (loader == nullptr) {
+        return;
+    }
+    busy = nullptr;
+    begin_transaction(&loader->identity);
+    if (can_open_ledger_now(loader->ledger.files) && reopen_ledger(loader->ledger.files, &ledger)) {
+        uncount_crash(&ledger, busy_chunk_id);
+    }
+    commit_transaction();
+}
+
+} // namespace movielens_ingest::pg

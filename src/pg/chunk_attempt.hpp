@@ -1,0 +1,28 @@
+/*
+ * chunk_attempt.hpp - one attempt at a chunk. It is counted, in a transaction of its own, before the work begins: what
+ * a crash of the server takes with it is then known by what is left.
+ */
+#pragma once
+
+#include "pg/chunk_loader.hpp"
+#include "pg/ledger.hpp"
+#include "pg/pg.hpp"
+
+namespace movielens_ingest::pg {
+
+/* Counts the attempt. False: the chunk is not Pending, or only to be loaded in other company. */
+bool begin_attempt_at(Loader *loader, const Import *import, int64 number, Company company, LedgerChunk *chunk);
+
+/*
+ * The chunk's rows, its rejects and its row in the ledger: one transaction. Null, or the error that ended it, in the
+ * given memory context. end: what was loaded, if anything.
+ */
+ErrorData *try_chunk(Loader *loader, const Import *import, const LedgerChunk *chunk, Company company,
+                     MemoryContext context, ChunkEnd *end);
+
+/* The attempt has ended, and the ledger says how. */
+void forget_attempt();
+/* The attempt was ended by none of its own faults: takes the count of a crash back. */
+void withdraw_attempt();
+
+} // namespace movielens_ingest::pg

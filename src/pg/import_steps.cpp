@@ -1,0 +1,157 @@
+#include "pg/import_steps.hpp"
+
+#include "pg/boundary.hpp"
+#include "pg/pg.hpp"
+#include "pg/planner.hpp"
+#include "pg/progress.hpp"
+#include "pg/subtransaction.hpp"
+#include "pg/target.hpp"
+
+namespace movielens_ingest::pg {
+
+namespace {
+
+constexpr int kCrashesBeforeAlone = 2; /* then a chunk is loaded while nothing else is */
+constexpr int kMostCrashes = 3;        /* then it is given up */
+
+/* 0, or the id of an import that has loaded the same. */
+int64 admit(const Loader *leader, const Import *import) {
+    begin_transaction(&leader->identity);
+    const int64 other = admit_import(&leader->ledger, import);
+    commit_transaction();
+    return other;
+}
+
+void require_admitted(const Import *import, int64 other) {
+    if (other != 0) {
+        ereport(ERROR,
+                (errcode(ERRCODE_DUPLICATE_OBJECT),
+                 errmsg("file \"%s\" has the content of import " INT64_FORMAT ", which was loaded into the same table",
+                        import->path, other),
+                 errhint("To load it again, call ml_import with force => true.")));
+    }
+}
+
+/* The import was planned to the end before it was interrupted, cancelled or failed. */
+void offer_old_plan(Loader *leader, WorkerPool *pool, int index) {
+    const Import *import = leader->imports[index];
+    int count;
+
+    require_admitted(import, admit(leader, import));
+    begin_transaction(&leader->identity);
+    const int64 chunks = read_ledger_progress(&leader->ledger, import->id).chunks;
+    const LeftChunk *left = left_chunks(&leader->ledger, import->id, &count);
+    const int64 first = count > 0 ? left[0].number : chunks + 1;
+    commit_transaction();
+    offer_chunks(leader->shared, index, first, chunks, true);
+    start_workers(pool);
+}
+
+} // namespace
+
+void plan_import(Loader *leader, WorkerPool *pool, int index) {
+    const Import *import = import_of(leader, index);
+    int64 chunks = 0;
+    int64 other = 0;
+    bool admitted = false;
+
+    begin_transaction(&leader->identity);
+    mark_started(&leader->ledger, import->id);
+    commit_transaction();
+    if (import->rows >= 0) {
+        offer_old_plan(leader, pool, index);
+        return;
+    }
+
+    set_shared_phase(leader->shared, index, Phase::Planning);
+    core::ChunkPlanner *planner = make_planner(import);
+    do {
+        chunks = plan_step(leader, import, planner, chunks);
+        /* Once it looks like another one, only the whole of it can tell. */
+        if (!admitted && chunks > 0 && (other == 0 || planner->done())) {
+            other = admit(leader, import);
+            admitted = other == 0;
+        }
+        if (admitted || chunks == 0) {
+            offer_chunks(leader->shared, index, 1, chunks, planner->done());
+            start_workers(pool);
+        }
+        leader->look_around(leader);
+        CHECK_FOR_INTERRUPTS();
+    } while (!planner->done() && !import_is_stopped(leader->shared, index));
+    if (!admitted && planner->done()) {
+        require_admitted(import, other);
+    }
+}
+
+bool load_left_chunks(Loader *leader, int index) {
+    SharedBatch *shared = leader->shared;
+    const Import *import = import_of(leader, index);
+    int count;
+
+    begin_transaction(&leader->identity);
+    const MemoryContext transaction_context = MemoryContextSwitchTo(TopMemoryContext);
+    LeftChunk *left = left_chunks(&leader->ledger, import->id, &count);
+    MemoryContextSwitchTo(transaction_context);
+    commit_transaction();
+
+    bool all = true;
+    for (int i = 0; i < count && all && !import_is_stopped(shared, index); i++) {
+        if (left[i].crashes >= kMostCrashes) {
+            begin_transaction(&leader->identity);
+            fail_crashed_chunk(&leader->ledger, import->id, left[i].number);
+            commit_transaction();
+        } else if (left[i].crashes >= kCrashesBeforeAlone && !exclude_others(shared)) {
+            all = false;
+        } else {
+            take_left_chunk(shared, index, left[i].number);
+            load_chunk(leader, index, left[i].number, Company::Alone);
+        }
+    }
+    if (all) {
+        allow_others(shared);
+    }
+    pfree(left);
+    return all;
+}
+
+void analyze_target(Loader *leader, int index) {
+    const Import *import = import_of(leader, index);
+    const MemoryContext context = CurrentMemoryContext;
+
+    begin_transaction(&leader->identity);
+    const bool some_loaded = loaded_records(&leader->ledger, import->id) > 0;
+    commit_transaction();
+    if (!some_loaded) {
+        return;
+    }
+    set_shared_phase(leader->shared, index, Phase::Analyzing);
+    report_activity("movielens_ingest: analyzing %s after import " INT64_FORMAT, import->target, import->id);
+    /* Or what this process has inserted would be counted again, on top of what ANALYZE finds. */
+    pgstat_report_stat(true);
+    PG_TRY();
+    {
+        begin_transaction(&leader->identity);
+        Relation target = open_target(import->target_oid, import->target, import->columns, import->column_count);
+        const char *sql = psprintf("ANALYZE (SKIP_LOCKED) %s", qualified_name(target));
+        table_close(target, NoLock);
+        if (may_analyze(import->target_oid)) {
+            if (SPI_connect() != SPI_OK_CONNECT || SPI_execute(sql, false, 0) < 0 || SPI_finish() != SPI_OK_FINISH) {
+                elog(ERROR, "could not run \"%s\"", sql);
+            }
+        }
+        commit_transaction();
+    }
+    PG_CATCH();
+    {
+        ErrorData *error = abort_transaction(context);
+        if (is_cancel(error)) {
+            ReThrowError(error);
+        }
+        ereport(WARNING, (errcode(error->sqlerrcode), errmsg("could not analyze %s after import " INT64_FORMAT ": %s",
+                                                             import->target, import->id, error->message)));
+    }
+    PG_END_TRY();
+}
+
+} // namespace movielens_ingest::pg

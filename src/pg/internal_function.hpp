@@ -1,0 +1,16 @@
+/*
+ * internal_function.hpp - calls of the extension's own SQL functions from C++.
+ */
+#pragma once
+
+#include "pg/pg.hpp"
+
+namespace movielens_ingest::pg {
+
+/*
+ * Calls one, found by schema and name: nothing of the caller's search_path is in it. At most 3 arguments. NULL comes
+ * back as 0.
+ */
+Datum call_internal(Oid schema, const char *name, const NullableDatum *arguments, const Oid *types, int count);
+
+} // namespace movielens_ingest::pg

@@ -1,0 +1,67 @@
+/*
+ * live_imports.cpp - the internal SQL function _live_imports(), which the view ml_progress stands on: what the shared
+ * memory of each import says that has not ended, as far as the caller may see it.
+ */
+#include "pg/boundary.hpp"
+#include "pg/import_wait.hpp"
+#include "pg/ledger.hpp"
+#include "pg/pg.hpp"
+#include "pg/shared_batch.hpp"
+
+using namespace movielens_ingest::pg;
+
+namespace {
+
+const char *const kPhases[] = {"queued", "planning", "loading", "analyzing", "ended"}; /* by Phase */
+
+void put_import(ReturnSetInfo *set, int64 id, bool alive, const Progress *progress) {
+    Datum values[14];
+    bool nulls[lengthof(values)];
+
+    memset(nulls, progress == nullptr, sizeof(nulls));
+    values[0] = Int64GetDatum(id);
+    values[1] = BoolGetDatum(alive);
+    nulls[0] = nulls[1] = false;
+    if (progress != nullptr) {
+        values[2] = CStringGetTextDatum(kPhases[static_cast<int>(progress->phase)]);
+        values[3] = Int64GetDatum(progress->rows);
+        values[4] = Int64GetDatum(progress->rejected);
+        values[5] = Int64GetDatum(progress->bytes);
+        values[6] = Float8GetDatum(progress->rows_per_second);
+        values[7] = Float8GetDatum(progress->rows_per_second_all);
+        values[8] = Float8GetDatum(progress->seconds_left);
+        nulls[8] = progress->seconds_left < 0;
+        values[9] = Int32GetDatum(progress->workers);
+        values[10] = Int64GetDatum(progress->chunks_done);
+        values[11] = Int64GetDatum(progress->chunks_failed);
+        values[12] = Int64GetDatum(progress->chunks);
+        values[13] = Int64GetDatum(progress->retries);
+    }
+    tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
+}
+
+} // namespace
+
+MOVIELENS_INGEST_FUNCTION(_live_imports) {
+    const Ledger ledger = open_ledger(get_func_namespace(fcinfo->flinfo->fn_oid));
+    auto *set = reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo);
+    int count;
+
+    InitMaterializedSRF(fcinfo, 0);
+    /* A standby has the ledger, but neither the shared memory nor the locks. */
+    const VisibleImport *imports = RecoveryInProgress() ? nullptr : read_open_imports(&ledger, &count);
+    for (int i = 0; imports != nullptr && i < count; i++) {
+        const VisibleImport *import = &imports[i];
+        const BatchView view = open_batch_view(import->segment, ledger.files, import->batch_id, import->leader);
+        const int index = view.batch != nullptr ? shared_index(view.batch, import->id) : -1;
+
+        if (index >= 0) {
+            const Progress progress = read_progress(view.batch, index);
+            put_import(set, import->id, true, &progress);
+        } else {
+            put_import(set, import->id, import_is_alive(&ledger, import), nullptr);
+        }
+        close_batch_view(&view);
+    }
+    return Datum(0);
+}

@@ -1,0 +1,197 @@
+/*
+ * ml_load.cpp - the SQL procedure ml_load(): imports a file or a directory, waits, tells how far it is, and sums up.
+ */
+#include "pg/boundary.hpp"
+#include "pg/cancel_import.hpp"
+#include "pg/data_set.hpp"
+#include "pg/import_wait.hpp"
+#include "pg/internal_function.hpp"
+#include "pg/ledger.hpp"
+#include "pg/pg.hpp"
+#include "pg/register_import.hpp"
+#include "pg/source_file.hpp"
+#include "pg/subtransaction.hpp"
+
+using namespace movielens_ingest::pg;
+
+namespace {
+
+constexpr long kReportInterval = 1000; /* milliseconds between two lines of progress */
+
+struct Load {
+    Oid schema;
+    Ledger ledger;
+    int64 ids[kMostImports];
+    int count;
+};
+
+/* One of the texts that the extension's SQL makes of the imports, line by line. */
+void report(const Load *load, const char *function) {
+    Datum ids[kMostImports];
+
+    for (int i = 0; i < load->count; i++) {
+        ids[i] = Int64GetDatum(load->ids[i]);
+    }
+    const Oid types[] = {INT8ARRAYOID};
+    const NullableDatum arguments[] = {
+        {PointerGetDatum(construct_array(ids, load->count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE)),
+         false}};
+
+    PushActiveSnapshot(GetLatestSnapshot());
+    const Datum made = call_internal(load->schema, function, arguments, types, 1);
+    char *lines = made == Datum(0) ? nullptr : TextDatumGetCString(made);
+    PopActiveSnapshot();
+    for (char *line; lines != nullptr && (line = strsep(&lines, "\n")) != nullptr;) {
+        ereport(INFO, (errmsg_internal("%s", line)));
+    }
+}
+
+struct WaitStep {
+    const Load *load;
+    TimestampTz until;
+    bool ended; /* all of them */
+    int64 interrupted;
+};
+
+void wait_for_all(void *argument) {
+    auto *step = static_cast<WaitStep *>(argument);
+    const Load *load = step->load;
+
+    RESUME_CANCEL_INTERRUPTS();
+    step->ended = true;
+    for (int i = 0; i < load->count && step->ended && step->interrupted == 0; i++) {
+        VisibleImport import;
+
+        if (!read_visible_import(&load->ledger, load->ids[i], false, &import)) {
+            raise_unknown_import(load->ids[i]);
+        }
+        const WaitEnd end = wait_for_import(&load->ledger, &import, step->until);
+        step->ended = end == WaitEnd::Ended;
+        step->interrupted = end == WaitEnd::Interrupted ? import.id : 0;
+    }
+    HOLD_CANCEL_INTERRUPTS();
+}
+
+/* After the call was cancelled: its imports too. */
+void cancel_all(const Load *load) {
+    for (int i = 0; i < load->count; i++) {
+        VisibleImport import;
+
+        if (read_visible_import(&load->ledger, load->ids[i], false, &import) && is_open(&import)) {
+            (void)cancel_by_id(&load->ledger, load->ids[i]);
+        }
+    }
+}
+
+/* Cancelling the call is noticed only while it sleeps, where the error can be caught. */
+void wait_and_report(const Load *load) {
+    WaitStep step = {load, GetCurrentTimestamp(), false, 0};
+
+    HOLD_CANCEL_INTERRUPTS();
+    while (!step.ended) {
+        step.until = TimestampTzPlusMilliseconds(step.until, kReportInterval);
+        ErrorData *error = try_in_subtransaction(wait_for_all, &step);
+        if (error != nullptr) {
+            HOLD_CANCEL_INTERRUPTS(); /* the error has reset the count */
+            if (is_cancel(error)) {
+                cancel_all(load);
+                SPI_commit(); /* what became of imports without a leader */
+                ereport(NOTICE, (errmsg("the imports of this call are being cancelled"),
+                                 errdetail("What they have loaded stays.")));
+            }
+            RESUME_CANCEL_INTERRUPTS();
+            ReThrowError(error);
+        }
+        if (step.interrupted != 0) {
+            RESUME_CANCEL_INTERRUPTS();
+            ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                            errmsg("import " INT64_FORMAT " was interrupted", step.interrupted),
+                            errhint("To load the rest, call ml_resume(" INT64_FORMAT ").", step.interrupted)));
+        }
+        report(load, "_progress_lines");
+        SPI_commit(); /* an idle transaction would hold up VACUUM */
+        step.until = Max(step.until, GetCurrentTimestamp() - USECS_PER_SEC);
+    }
+    RESUME_CANCEL_INTERRUPTS();
+}
+
+/* After the summary, so that ON_ERROR_STOP and scripts notice. */
+void require_completed(const Load *load) {
+    int failed = 0;
+    VisibleImport first = {};
+
+    for (int i = 0; i < load->count; i++) {
+        VisibleImport import;
+
+        if (!read_visible_import(&load->ledger, load->ids[i], false, &import)) {
+            raise_unknown_import(load->ids[i]);
+        }
+        if (strncmp(import.status, "Completed", strlen("Completed")) != 0 && failed++ == 0) {
+            first = import;
+        }
+    }
+    if (failed > 0) {
+        ImportFailure failure = read_failure(&load->ledger, first.id);
+
+        ereport(ERROR, (errcode(failure.sqlerrcode),
+                        load->count == 1 ? errmsg("import " INT64_FORMAT " of file \"%s\" ended %s", first.id,
+                                                  failure.file_name, first.status)
+                                         : errmsg("%d of %d imports did not complete", failed, load->count),
+                        errdetail("%s: %s", failure.file_name, failure.message),
+                        errhint("When the cause is gone, load the rest with ml_resume(" INT64_FORMAT ").", first.id)));
+    }
+}
+
+void require_outside_transaction_block(FunctionCallInfo fcinfo) {
+    const auto *context = fcinfo->context;
+
+    if (context == nullptr || !IsA(context, CallContext) || reinterpret_cast<const CallContext *>(context)->atomic) {
+        ereport(ERROR, (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+                        errmsg("%s cannot run inside a transaction block", "ml_load()"),
+                        errdetail("The import begins when its transaction commits."),
+                        errhint("Call ml_import() in the transaction, and ml_wait() after its end.")));
+    }
+}
+
+} // namespace
+
+MOVIELENS_INGEST_FUNCTION(ml_load) {
+    Load load;
+
+    require_outside_transaction_block(fcinfo);
+    require_start_possible("ml_load()");
+    if (PG_ARGISNULL(0)) {
+        ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("path must not be null")));
+    }
+    load.schema = get_func_namespace(fcinfo->flinfo->fn_oid);
+    load.ledger = open_ledger(load.schema);
+    const char *path = check_path(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+    const bool strict = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
+    const ImportOptions options = options_of_call(fcinfo, 3);
+
+    if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT) {
+        elog(ERROR, "SPI_connect_ext failed");
+    }
+    if (!is_directory(path)) {
+        const Import import =
+            register_import(load.schema, path, PG_ARGISNULL(1) ? InvalidOid : PG_GETARG_OID(1), &options, 0);
+        load.count = 1;
+        load.ids[0] = import.id;
+    } else {
+        if (!PG_ARGISNULL(1)) {
+            ereport(ERROR,
+                    (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("a directory cannot be imported into one table"),
+                     errhint("Leave the parameter \"target\" out: the names of the files tell their tables.")));
+        }
+        const DataSetImport *imports = register_data_set(load.schema, path, strict, &options, &load.count);
+        for (int i = 0; i < load.count; i++) {
+            load.ids[i] = imports[i].id;
+        }
+    }
+    SPI_commit();
+    wait_and_report(&load);
+    report(&load, "_summary_lines");
+    require_completed(&load);
+    SPI_finish();
+    return Datum(0);
+}

@@ -1,0 +1,123 @@
+/*
+ * ml_resume.cpp - the SQL function ml_resume(): has the chunks loaded that are not Completed, by the plan that the
+ * ledger has.
+ */
+#include "pg/boundary.hpp"
+#include "pg/identity.hpp"
+#include "pg/import_lock.hpp"
+#include "pg/import_wait.hpp"
+#include "pg/launch.hpp"
+#include "pg/ledger.hpp"
+#include "pg/pg.hpp"
+#include "pg/register_import.hpp"
+#include "pg/same_file.hpp"
+#include "pg/target.hpp"
+
+using namespace movielens_ingest::pg;
+
+namespace {
+
+/* It runs as its owner. */
+Identity identity_of_resume(const Ledger *ledger, const VisibleImport *import) {
+    Identity identity;
+
+    if (!read_batch_identity(ledger, import->batch_id, &identity)) {
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("import " INT64_FORMAT " was made in another database", import->id),
+                        errdetail("What it has loaded there need not be here.")));
+    }
+    if (import->owner == GetUserId()) {
+        return current_identity();
+    }
+    if (!superuser()) {
+        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                        errmsg("permission denied to resume import " INT64_FORMAT, import->id),
+                        errdetail("Only the role that started it and superusers may resume it.")));
+    }
+    if (!OidIsValid(import->owner)) {
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+                        errmsg("the role that started import " INT64_FORMAT " does not exist", import->id)));
+    }
+    return identity;
+}
+
+/* False, with a NOTICE: there is nothing to resume. */
+bool can_be_resumed(const Ledger *ledger, const VisibleImport *import) {
+    const bool led = lock_is_held(leader_lock(ledger->files, import->batch_id));
+
+    if (strncmp(import->status, "Completed", strlen("Completed")) == 0) {
+        ereport(NOTICE, (errmsg("import " INT64_FORMAT " is complete", import->id)));
+        return false;
+    }
+    if (is_open(import) && import_is_alive(ledger, import)) {
+        ereport(NOTICE, (errmsg("import " INT64_FORMAT " is %s", import->id,
+                                strcmp(import->status, kQueued) == 0 ? "queued" : "running")));
+        return false;
+    }
+    if (led) {
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
+                        errmsg("the data set of import " INT64_FORMAT " is still being imported", import->id),
+                        errhint("Resume it when the other files have ended.")));
+    }
+    return true;
+}
+
+void require_same_target(const Import *import) {
+    Relation target = open_target(import->target_oid, import->target, nullptr, 0);
+
+    if (strcmp(qualified_name(target), import->target) != 0) {
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("the table of import " INT64_FORMAT " was %s and is %s", import->id, import->target,
+                               qualified_name(target)),
+                        errhint("Give the table its old name, then resume the import.")));
+    }
+    table_close(target, NoLock);
+}
+
+} // namespace
+
+MOVIELENS_INGEST_FUNCTION(ml_resume) {
+    require_start_possible("ml_resume()");
+    if (PG_ARGISNULL(0)) {
+        ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("id of the import must not be null")));
+    }
+    const int64 id = PG_GETARG_INT64(0);
+    const Ledger ledger = open_ledger(get_func_namespace(fcinfo->flinfo->fn_oid));
+    VisibleImport import;
+    int count;
+
+    require_committed_import(id);
+    if (!read_visible_import(&ledger, id, false, &import)) {
+        raise_unknown_import(id);
+    }
+    const Identity identity = identity_of_resume(&ledger, &import);
+    if (!can_be_resumed(&ledger, &import)) {
+        PG_RETURN_BOOL(false);
+    }
+    const BatchMember *members = read_batch(&ledger, import.batch_id, &count);
+    for (int i = 0; i < count; i++) {
+        Import member;
+
+        if (!members[i].completed && read_import(&ledger, members[i].id, &member)) {
+            require_same_target(&member);
+            require_same_file(&ledger, &member);
+        }
+    }
+
+    /* Of two that resume it at once, the second waits for the first here, and then finds it running. */
+    lock_batch(&ledger, import.batch_id);
+    if (!read_visible_import(&ledger, id, false, &import)) {
+        raise_unknown_import(id);
+    }
+    if (!can_be_resumed(&ledger, &import)) {
+        PG_RETURN_BOOL(false);
+    }
+    members = read_batch(&ledger, import.batch_id, &count);
+    reopen_batch(&ledger, import.batch_id, &identity);
+    for (int i = 0; i < count; i++) {
+        if (!members[i].completed) {
+            launch_at_commit(ledger.files, import.batch_id, members[i].id, &identity);
+        }
+    }
+    PG_RETURN_BOOL(true);
+}

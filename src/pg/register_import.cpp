@@ -1,0 +1,101 @@
+#include "pg/register_import.hpp"
+
+#include "pg/header.hpp"
+#include "pg/identity.hpp"
+#include "pg/launch.hpp"
+#include "pg/pg.hpp"
+#include "pg/settings.hpp"
+#include "pg/record_text.hpp"
+#include "pg/source_file.hpp"
+#include "pg/target.hpp"
+
+namespace movielens_ingest::pg {
+
+namespace {
+
+void require_target_outside_ledger(const Ledger *ledger, Relation target) {
+    if (RelationGetNamespace(target) == get_rel_namespace(ledger->files) &&
+        (RelationGetRelid(target) == ledger->files || strcmp(RelationGetRelationName(target), "process_chunks") == 0 ||
+         strcmp(RelationGetRelationName(target), "rejected_rows") == 0)) {
+        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+                        errmsg("cannot import into table \"%s\" of extension \"movielens_ingest\"",
+                               RelationGetRelationName(target))));
+    }
+}
+
+void require_new_file(const Ledger *ledger, const Import *import) {
+    const int64 earlier = import->options.force ? 0 : find_import_of_file(ledger, import);
+
+    if (earlier != 0) {
+        ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
+                        errmsg("file \"%s\" was already imported into %s", import->path, import->target),
+                        errdetail("It has not changed since import " INT64_FORMAT ".", earlier),
+                        errhint("To load it again, use force => true.")));
+    }
+}
+
+} // namespace
+
+void require_start_possible(const char *function) {
+    PreventCommandDuringRecovery(function);
+    PreventCommandIfReadOnly(function);
+    PreventCommandIfParallelMode(function);
+    if (InSecurityRestrictedOperation()) {
+        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                        errmsg("cannot execute %s within security-restricted operation", function)));
+    }
+}
+
+ImportOptions options_of_call(FunctionCallInfo fcinfo, int first) {
+    ImportOptions options = default_options();
+    int *const numbers[] = {&options.chunk_size, &options.min_chunks, &options.max_workers, &options.max_retries};
+
+    for (int *number : numbers) {
+        if (!PG_ARGISNULL(first)) {
+            *number = PG_GETARG_INT32(first);
+        }
+        first++;
+    }
+    if (!PG_ARGISNULL(first)) {
+        options.force = PG_GETARG_BOOL(first);
+    }
+    check_options(&options);
+    return options;
+}
+
+Import register_import(Oid schema, const char *path, Oid target_oid, const ImportOptions *options, int64 batch_id) {
+    const Ledger ledger = open_ledger(schema);
+    const Identity identity = current_identity();
+    Import import;
+
+    memset(&import, 0, sizeof(import));
+    import.batch_id = batch_id;
+    import.options = *options;
+    import.path = check_path(path);
+    import.file = identify_file(import.path);
+    import.encoding = pg_get_client_encoding(); /* as COPY */
+    check_file_encoding(import.encoding);
+
+    import.target_oid = OidIsValid(target_oid) ? target_oid : find_target(schema, import.path);
+    Relation target = open_target(import.target_oid, nullptr, nullptr, 0);
+    require_target_outside_ledger(&ledger, target);
+    import.target = qualified_name(target);
+    require_new_file(&ledger, &import);
+    read_header(&import, target);
+    table_close(target, NoLock);
+    /* Once more, now that the columns are known. */
+    table_close(open_target(import.target_oid, nullptr, import.columns, import.column_count), NoLock);
+
+    if (!may_analyze(import.target_oid)) {
+        ereport(NOTICE, (errmsg("table %s will not be analyzed after the import", import.target),
+                         errdetail("Only its owner, the owner of the database, or a superuser may analyze it.")));
+    }
+    import.id = add_import(&ledger, &import);
+    if (import.batch_id == 0) {
+        import.batch_id = import.id;
+    }
+    launch_at_commit(ledger.files, import.batch_id, import.id, &identity);
+    return import;
+}
+
+} // namespace movielens_ingest::pg

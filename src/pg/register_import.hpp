@@ -1,0 +1,26 @@
+/*
+ * register_import.hpp - a file becomes an import: everything that can be checked at the call is.
+ */
+#pragma once
+
+#include "pg/ledger.hpp"
+#include "pg/pg.hpp"
+
+namespace movielens_ingest::pg {
+
+/* Raises an error where no import can be started. function: whose call it is, with its parentheses. */
+void require_start_possible(const char *function);
+
+/*
+ * The options among the arguments of a call: chunk_size, min_chunks, max_workers, max_retries and force, from the given
+ * one on. A null is the setting of that name.
+ */
+ImportOptions options_of_call(FunctionCallInfo fcinfo, int first);
+
+/*
+ * Registers the file for loading into the target when the transaction commits. schema: that of the extension. target
+ * InvalidOid: by the file's name. batch_id 0: it is the first of its batch. Returns it as it stands in the ledger.
+ */
+Import register_import(Oid schema, const char *path, Oid target, const ImportOptions *options, int64 batch_id);
+
+} // namespace movielens_ingest::pg

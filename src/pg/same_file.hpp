@@ -1,0 +1,17 @@
+/*
+ * same_file.hpp - whether a file is the one that was planned, when an import is resumed.
+ */
+#pragma once
+
+#include "pg/ledger.hpp"
+#include "pg/pg.hpp"
+
+namespace movielens_ingest::pg {
+
+/*
+ * Returns when the file has the identity that was planned, or is a copy: of the same size, with the same bytes in every
+ * chunk that is not Completed. The copy then takes the place of the file in the plan. Else raises 55000.
+ */
+void require_same_file(const Ledger *ledger, const Import *import);
+
+} // namespace movielens_ingest::pg

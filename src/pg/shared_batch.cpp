@@ -1,0 +1,484 @@
+#include "pg/shared_batch.hpp"
+
+namespace movielens_ingest::pg {
+
+namespace {
+
+constexpr uint32 kMagic = 0x6d6c6232;      /* "mlb2" */
+constexpr long kSampleInterval = 2 * 1000; /* milliseconds: a rate is that of the last two to four seconds */
+
+/*
+ * A process that ends while it sleeps on the condition variable is still in its list. ProcKill would take it out, but
+ * only after the segment has been unmapped (shmem_exit), and that would be a crash.
+ */
+void leave_condition_variable(int, Datum) { ConditionVariableCancelSleep(); }
+
+void wake_leader(const SharedBatch *batch) { SetLatch(&ProcGlobal->allProcs[batch->leader_pgprocno].procLatch); }
+
+/* --- under the mutex --- */
+
+ProgressSample sample_now(const SharedBatch *batch, int import, TimestampTz now) {
+    const Progress *progress = &batch->imports[import].progress;
+    ProgressSample sample = {now, progress->rows, progress->bytes};
+
+    for (int slot = 0; slot < batch->slots; slot++) {
+        auto *live = const_cast<SharedSlot *>(&batch->slot[slot]);
+        if (live->import == import) {
+            const uint64 all = Max(pg_atomic_read_u64(&live->all_rows), 1);
+            const uint64 rows = Min(pg_atomic_read_u64(&live->rows), all);
+            sample.rows += static_cast<int64>(rows);
+            /* Bytes are read ahead of the rows that they become: those count. */
+            sample.bytes += static_cast<int64>(static_cast<double>(pg_atomic_read_u64(&live->all_bytes)) *
+                                               static_cast<double>(rows) / static_cast<double>(all));
+        }
+    }
+    return sample;
+}
+
+void keep_sample(SharedImport *import, const ProgressSample *now) {
+    if (import->begun.at != 0 && TimestampDifferenceExceeds(import->last.at, now->at, kSampleInterval)) {
+        import->before = import->last;
+        import->last = *now;
+    }
+}
+
+bool may_begin(const SharedBatch *batch, const SharedImport *import) {
+    for (int i = 0; i < batch->import_count; i++) {
+        if ((import->prerequisites & (1U << i)) != 0 && !batch->imports[i].loaded) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool has_chunk(const SharedBatch *batch, const SharedImport *import) {
+    return !batch->stopped && !import->stopped && import->next_chunk <= import->ready_chunks &&
+           may_begin(batch, import);
+}
+
+/* A chunk may be handed out now or later. */
+bool may_have_chunk(const SharedBatch *batch, const SharedImport *import) {
+    return !batch->stopped && !import->stopped && (!import->planned || import->next_chunk <= import->ready_chunks);
+}
+
+int count_running(const SharedBatch *batch) {
+    int running = 0;
+
+    for (int i = 0; i < batch->import_count; i++) {
+        running += batch->imports[i].running;
+    }
+    return running;
+}
+
+void clear_slot(SharedSlot *slot) {
+    slot->import = -1;
+    slot->chunk = 0;
+    pg_atomic_write_u64(&slot->rows, 0);
+}
+
+void fill_slot(SharedBatch *batch, int slot, int index, int64 number, TimestampTz time) {
+    SharedImport *import = &batch->imports[index];
+
+    if (import->begun.at == 0) {
+        import->begun = import->before = import->last = sample_now(batch, index, time);
+    }
+    import->running++;
+    import->progress.phase = Phase::Loading;
+    clear_slot(&batch->slot[slot]);
+    batch->slot[slot].pid = MyProcPid;
+    batch->slot[slot].import = index;
+    batch->slot[slot].chunk = number;
+}
+
+double rate(int64 amount, TimestampTz from, TimestampTz to) {
+    return to > from ? static_cast<double>(amount) * USECS_PER_SEC / static_cast<double>(to - from) : 0;
+}
+
+} // namespace
+
+SharedBatch *create_shared_batch(int slots, Oid files, int64 batch_id, dsm_handle *handle) {
+    const Size size = offsetof(SharedBatch, slot) + sizeof(SharedSlot) * static_cast<Size>(slots);
+
+    /* Outside of a transaction there is no resource owner: the mapping lasts as long as the process. */
+    Assert(CurrentResourceOwner == nullptr);
+    dsm_segment *segment = dsm_create(size, 0);
+    auto *batch = static_cast<SharedBatch *>(dsm_segment_address(segment));
+    memset(static_cast<void *>(batch), 0, size);
+    batch->id = batch_id;
+    batch->files = files;
+    batch->leader_pid = MyProcPid;
+    batch->leader_pgprocno = MyProc->pgprocno;
+    ConditionVariableInit(&batch->changed);
+    SpinLockInit(&batch->mutex);
+    batch->slots = slots;
+    for (int slot = 0; slot < slots; slot++) {
+        pg_atomic_init_u64(&batch->slot[slot].rows, 0);
+        pg_atomic_init_u64(&batch->slot[slot].all_rows, 0);
+        pg_atomic_init_u64(&batch->slot[slot].all_bytes, 0);
+        batch->slot[slot].import = -1;
+    }
+    batch->slot[0].pid = MyProcPid;
+    pg_write_barrier();
+    batch->magic = kMagic;
+    *handle = dsm_segment_handle(segment);
+    before_shmem_exit(leave_condition_variable, Datum(0));
+    return batch;
+}
+
+void add_shared_import(SharedBatch *batch, int64 id, uint32 prerequisites) {
+    if (batch->import_count == kMostImports) {
+        ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+                        errmsg("a data set cannot have more than %d files", kMostImports)));
+    }
+    SpinLockAcquire(&batch->mutex);
+    SharedImport *import = &batch->imports[batch->import_count++];
+    import->id = id;
+    import->next_chunk = 1;
+    import->prerequisites = prerequisites;
+    SpinLockRelease(&batch->mutex);
+}
+
+void set_shared_progress(SharedBatch *batch, int import, const Progress *progress) {
+    SpinLockAcquire(&batch->mutex);
+    batch->imports[import].progress = *progress;
+    SpinLockRelease(&batch->mutex);
+}
+
+void set_shared_phase(SharedBatch *batch, int import, Phase phase) {
+    SpinLockAcquire(&batch->mutex);
+    batch->imports[import].progress.phase = phase;
+    SpinLockRelease(&batch->mutex);
+}
+
+SharedBatch *attach_shared_batch(dsm_handle handle) {
+    Assert(CurrentResourceOwner == nullptr);
+    dsm_segment *segment = dsm_attach(handle);
+
+    if (segment == nullptr) {
+        return nullptr;
+    }
+    auto *batch = static_cast<SharedBatch *>(dsm_segment_address(segment));
+    if (batch->magic != kMagic) {
+        elog(ERROR, "shared memory of an import has bad magic");
+    }
+    before_shmem_exit(leave_condition_variable, Datum(0));
+    return batch;
+}
+
+BatchView open_batch_view(dsm_handle handle, Oid files, int64 batch_id, int leader_pid) {
+    BatchView view = {nullptr, nullptr};
+    dsm_segment *segment = dsm_find_mapping(handle);
+
+    if (segment == nullptr) {
+        segment = view.segment = dsm_attach(handle);
+    }
+    /* A handle is a number that may have come into other hands since. */
+    if (segment != nullptr && dsm_segment_map_length(segment) >= sizeof(SharedBatch)) {
+        auto *batch = static_cast<SharedBatch *>(dsm_segment_address(segment));
+        if (batch->magic == kMagic && batch->files == files && batch->id == batch_id &&
+            batch->leader_pid == leader_pid && BackendPidGetProc(leader_pid) != nullptr) {
+            view.batch = batch;
+            return view;
+        }
+    }
+    close_batch_view(&view);
+    view.segment = nullptr;
+    return view;
+}
+
+void close_batch_view(const BatchView *view) {
+    if (view->segment != nullptr) {
+        dsm_detach(view->segment);
+    }
+}
+
+int shared_index(const SharedBatch *batch, int64 id) {
+    for (int i = 0; i < batch->import_count; i++) {
+        if (batch->imports[i].id == id) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+Progress read_progress(SharedBatch *batch, int index) {
+    const TimestampTz time = GetCurrentTimestamp();
+    SharedImport *import = &batch->imports[index];
+
+    SpinLockAcquire(&batch->mutex);
+    const ProgressSample now = sample_now(batch, index, time);
+    keep_sample(import, &now);
+    Progress progress = import->progress;
+    const ProgressSample begun = import->begun;
+    const ProgressSample before = import->before;
+    progress.workers = import->running;
+    SpinLockRelease(&batch->mutex);
+
+    progress.rows = now.rows;
+    progress.bytes = now.bytes;
+    progress.seconds_left = -1;
+    if (begun.at != 0) {
+        const double bytes_per_second = rate(now.bytes - begun.bytes, begun.at, now.at);
+
+        progress.rows_per_second = rate(now.rows - before.rows, before.at, now.at);
+        progress.rows_per_second_all = rate(now.rows - begun.rows, begun.at, now.at);
+        if (bytes_per_second > 0) {
+            progress.seconds_left = static_cast<double>(progress.total_bytes - now.bytes) / bytes_per_second;
+        }
+    }
+    return progress;
+}
+
+void sample_progress(SharedBatch *batch) {
+    const TimestampTz time = GetCurrentTimestamp();
+
+    SpinLockAcquire(&batch->mutex);
+    for (int i = 0; i < batch->import_count; i++) {
+        const ProgressSample now = sample_now(batch, i, time);
+        keep_sample(&batch->imports[i], &now);
+    }
+    SpinLockRelease(&batch->mutex);
+}
+
+void offer_chunks(SharedBatch *batch, int index, int64 first_chunk, int64 ready_chunks, bool planned) {
+    SharedImport *import = &batch->imports[index];
+
+    SpinLockAcquire(&batch->mutex);
+    import->next_chunk = Max(import->next_chunk, first_chunk);
+    import->ready_chunks = ready_chunks;
+    import->progress.chunks = ready_chunks;
+    import->planned = planned;
+    SpinLockRelease(&batch->mutex);
+    ConditionVariableBroadcast(&batch->changed);
+}
+
+void stop_import(SharedBatch *batch, int import) {
+    SpinLockAcquire(&batch->mutex);
+    batch->imports[import].stopped = true;
+    SpinLockRelease(&batch->mutex);
+    ConditionVariableBroadcast(&batch->changed);
+    wake_leader(batch);
+}
+
+void stop_batch(SharedBatch *batch) {
+    SpinLockAcquire(&batch->mutex);
+    batch->stopped = true;
+    SpinLockRelease(&batch->mutex);
+    ConditionVariableBroadcast(&batch->changed);
+}
+
+bool import_is_stopped(SharedBatch *batch, int import) {
+    SpinLockAcquire(&batch->mutex);
+    const bool stopped = batch->stopped || batch->imports[import].stopped;
+    SpinLockRelease(&batch->mutex);
+    return stopped;
+}
+
+void cancel_import(SharedBatch *batch, int index) {
+    SpinLockAcquire(&batch->mutex);
+    batch->imports[index].stopped = true;
+    batch->imports[index].cancelled = true;
+    SpinLockRelease(&batch->mutex);
+    ConditionVariableBroadcast(&batch->changed);
+    wake_leader(batch);
+
+    for (int slot = 0; slot < batch->slots; slot++) {
+        SpinLockAcquire(&batch->mutex);
+        const int pid = batch->slot[slot].import == index ? batch->slot[slot].pid : 0;
+        SpinLockRelease(&batch->mutex);
+        if (pid > 0 && BackendPidGetProc(pid) != nullptr) {
+            (void)kill(pid, SIGINT);
+        }
+    }
+}
+
+bool import_is_cancelled(SharedBatch *batch, int import) {
+    SpinLockAcquire(&batch->mutex);
+    const bool cancelled = batch->imports[import].cancelled;
+    SpinLockRelease(&batch->mutex);
+    return cancelled;
+}
+
+void set_loaded(SharedBatch *batch, int import) {
+    SpinLockAcquire(&batch->mutex);
+    batch->imports[import].loaded = true;
+    SpinLockRelease(&batch->mutex);
+    ConditionVariableBroadcast(&batch->changed);
+}
+
+bool import_is_loaded(SharedBatch *batch, int import) {
+    SpinLockAcquire(&batch->mutex);
+    const bool loaded = batch->imports[import].loaded;
+    SpinLockRelease(&batch->mutex);
+    return loaded;
+}
+
+bool import_is_planned(SharedBatch *batch, int import) {
+    SpinLockAcquire(&batch->mutex);
+    const bool planned = batch->imports[import].planned;
+    SpinLockRelease(&batch->mutex);
+    return planned;
+}
+
+bool import_may_begin(SharedBatch *batch, int import) {
+    SpinLockAcquire(&batch->mutex);
+    const bool may = may_begin(batch, &batch->imports[import]);
+    SpinLockRelease(&batch->mutex);
+    return may;
+}
+
+bool sleep_unless_stopped(SharedBatch *batch, int import, long milliseconds) {
+    const TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), milliseconds);
+    bool stopped;
+
+    ConditionVariablePrepareToSleep(&batch->changed);
+    while (!(stopped = import_is_stopped(batch, import))) {
+        const long rest = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+        if (rest <= 0) {
+            break;
+        }
+        (void)ConditionVariableTimedSleep(&batch->changed, rest, PG_WAIT_EXTENSION);
+    }
+    ConditionVariableCancelSleep();
+    return stopped;
+}
+
+bool take_chunk(SharedBatch *batch, int slot, bool wait, int *index, int64 *number) {
+    bool taken = false;
+    bool later = true;
+
+    if (wait) {
+        ConditionVariablePrepareToSleep(&batch->changed);
+    }
+    for (;;) {
+        const TimestampTz time = GetCurrentTimestamp();
+
+        SpinLockAcquire(&batch->mutex);
+        later = false;
+        for (int i = 0; i < batch->import_count && !taken; i++) {
+            SharedImport *import = &batch->imports[i];
+
+            if (has_chunk(batch, import) && (!batch->exclusive || slot == 0)) {
+                taken = true;
+                *index = i;
+                *number = import->next_chunk++;
+                fill_slot(batch, slot, i, *number, time);
+            }
+            later = later || may_have_chunk(batch, import);
+        }
+        SpinLockRelease(&batch->mutex);
+        if (taken || !wait || !later) {
+            break;
+        }
+        ConditionVariableSleep(&batch->changed, PG_WAIT_EXTENSION);
+    }
+    if (wait) {
+        ConditionVariableCancelSleep();
+    }
+    return taken;
+}
+
+void take_left_chunk(SharedBatch *batch, int import, int64 number) {
+    const TimestampTz time = GetCurrentTimestamp();
+
+    SpinLockAcquire(&batch->mutex);
+    fill_slot(batch, 0, import, number, time);
+    SpinLockRelease(&batch->mutex);
+}
+
+void finish_chunk(SharedBatch *batch, int slot, const ChunkEnd *end) {
+    bool wake = false;
+
+    SpinLockAcquire(&batch->mutex);
+    if (batch->slot[slot].import >= 0) {
+        SharedImport *import = &batch->imports[batch->slot[slot].import];
+        Progress *progress = &import->progress;
+
+        clear_slot(&batch->slot[slot]);
+        import->running--;
+        progress->retries += end->retries;
+        if (end->how == ChunkEnd::How::Completed) {
+            progress->rows += end->rows;
+            progress->rejected += end->rejected;
+            progress->bytes += end->bytes;
+            progress->chunks_done++;
+        } else if (end->how == ChunkEnd::How::Failed) {
+            progress->chunks_failed++;
+        }
+        /* Need not wait for the leader, who may have a long chunk of another import in hand. */
+        import->loaded = import->planned && progress->chunks_done == import->ready_chunks;
+        wake = batch->exclusive || (import->running == 0 && (!may_have_chunk(batch, import) || import->loaded));
+    }
+    SpinLockRelease(&batch->mutex);
+    if (wake) {
+        ConditionVariableBroadcast(&batch->changed);
+        wake_leader(batch);
+    }
+}
+
+bool abandoned_chunk(SharedBatch *batch, int slot, int *import, int64 *number) {
+    SpinLockAcquire(&batch->mutex);
+    *import = batch->slot[slot].import;
+    *number = batch->slot[slot].chunk;
+    if (*import >= 0) {
+        batch->imports[*import].running--;
+    }
+    clear_slot(&batch->slot[slot]);
+    SpinLockRelease(&batch->mutex);
+    return *import >= 0;
+}
+
+int64 chunks_available(SharedBatch *batch) {
+    int64 available = 0;
+
+    SpinLockAcquire(&batch->mutex);
+    for (int i = 0; i < batch->import_count; i++) {
+        if (has_chunk(batch, &batch->imports[i])) {
+            available += batch->imports[i].ready_chunks - batch->imports[i].next_chunk + 1;
+        }
+    }
+    SpinLockRelease(&batch->mutex);
+    return available;
+}
+
+int chunks_running(SharedBatch *batch) {
+    SpinLockAcquire(&batch->mutex);
+    const int running = count_running(batch);
+    SpinLockRelease(&batch->mutex);
+    return running;
+}
+
+bool chunks_are_waiting(SharedBatch *batch) {
+    bool waiting = false;
+
+    SpinLockAcquire(&batch->mutex);
+    for (int i = 0; i < batch->import_count && !waiting; i++) {
+        waiting = may_have_chunk(batch, &batch->imports[i]);
+    }
+    SpinLockRelease(&batch->mutex);
+    return waiting;
+}
+
+bool import_is_drained(SharedBatch *batch, int import) {
+    SpinLockAcquire(&batch->mutex);
+    const bool drained = batch->imports[import].running == 0 && !may_have_chunk(batch, &batch->imports[import]);
+    SpinLockRelease(&batch->mutex);
+    return drained;
+}
+
+bool exclude_others(SharedBatch *batch) {
+    SpinLockAcquire(&batch->mutex);
+    batch->exclusive = true;
+    const bool alone = count_running(batch) == 0;
+    SpinLockRelease(&batch->mutex);
+    return alone;
+}
+
+void allow_others(SharedBatch *batch) {
+    SpinLockAcquire(&batch->mutex);
+    batch->exclusive = false;
+    SpinLockRelease(&batch->mutex);
+    ConditionVariableBroadcast(&batch->changed);
+}
+
+} // namespace movielens_ingest::pg

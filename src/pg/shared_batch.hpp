@@ -1,0 +1,160 @@
+/*
+ * shared_batch.hpp - what the leader and the workers of a batch share: who is asked to load which chunk, and how far
+ * each import is.
+ *
+ * A batch is what one leader loads: the imports of a data set, or one import alone. This memory only spreads the work
+ * and shows it; that no chunk is loaded twice never depends on it, but on the row locks of the ledger.
+ */
+#pragma once
+
+#include "pg/pg.hpp"
+
+namespace movielens_ingest::pg {
+
+constexpr int kMostImports = 16; /* in a batch */
+
+enum class Phase : int { Queued, Planning, Loading, Analyzing, Ended };
+
+/* How far an import is. */
+struct Progress {
+    Phase phase;
+    int64 rows; /* loaded, refused or skipped, of chunks that are being loaded too */
+    int64 rejected;
+    int64 bytes;
+    int64 total_bytes;
+    int64 chunks_done;
+    int64 chunks_failed;
+    int64 chunks; /* known so far */
+    int64 retries;
+    int workers;                /* processes that load it, the leader counted */
+    double rows_per_second;     /* in the last seconds */
+    double rows_per_second_all; /* since loading began, or went on */
+    double seconds_left;        /* by that; negative: not known */
+};
+
+/* What of a chunk is counted when its process lets go of it. */
+struct ChunkEnd {
+    enum class How { Completed, Failed, Left } how; /* Left: for later, or it was not Pending */
+    int64 rows;
+    int64 rejected;
+    int64 bytes;
+    int retries;
+};
+
+/* A moment, for rates. */
+struct ProgressSample {
+    TimestampTz at;
+    int64 rows;
+    int64 bytes;
+};
+
+struct SharedImport {
+    int64 id;
+    uint32 prerequisites; /* imports, by index, that must be loaded before a chunk of this one is handed out */
+    int64 next_chunk;     /* to be handed out next; chunks are numbered from 1 */
+    int64 ready_chunks;   /* chunks up to this one may be handed out */
+    bool planned;         /* no chunk will be added */
+    bool stopped;         /* hand out no chunk any more */
+    bool cancelled;       /* somebody asks for its end */
+    bool loaded;          /* all its chunks are Completed */
+    int running;          /* chunks that are being loaded */
+    Progress progress;    /* but for chunks that are being loaded */
+    ProgressSample begun; /* when loading began; at 0: not yet */
+    ProgressSample before, last;
+};
+
+/* A process that loads chunks. */
+struct SharedSlot {
+    int pid;
+    int import;            /* index, -1: it loads none */
+    int64 chunk;           /* its number, 0: none */
+    pg_atomic_uint64 rows; /* of this chunk, so far */
+    pg_atomic_uint64 all_rows;
+    pg_atomic_uint64 all_bytes;
+};
+
+struct SharedBatch {
+    uint32 magic;
+    int64 id;  /* that of its first import */
+    Oid files; /* OID of uploaded_files */
+    int leader_pid;
+    int leader_pgprocno;
+    ConditionVariable changed; /* of what stands below */
+    slock_t mutex;             /* protects what stands below */
+    bool exclusive;            /* only the leader may load */
+    bool stopped;              /* hand out no chunk of any import */
+    int import_count;
+    SharedImport imports[kMostImports];
+    int slots;
+    SharedSlot slot[FLEXIBLE_ARRAY_MEMBER]; /* 0 is the leader's */
+};
+
+/* Leader: a new segment with so many slots, mapped until the process ends. Imports are added one by one. */
+SharedBatch *create_shared_batch(int slots, Oid files, int64 batch_id, dsm_handle *handle);
+void add_shared_import(SharedBatch *batch, int64 id, uint32 prerequisites);
+/* Leader: what the ledger says of it already. */
+void set_shared_progress(SharedBatch *batch, int import, const Progress *progress);
+void set_shared_phase(SharedBatch *batch, int import, Phase phase);
+
+/* Worker: null when the leader and its segment are gone. */
+SharedBatch *attach_shared_batch(dsm_handle handle);
+
+/* Another process looks at a batch, or asks for its end, while it stands between these two. Null: it is gone. */
+struct BatchView {
+    dsm_segment *segment; /* null: this process had it mapped already */
+    SharedBatch *batch;
+};
+BatchView open_batch_view(dsm_handle handle, Oid files, int64 batch_id, int leader_pid);
+void close_batch_view(const BatchView *view);
+
+/* The index of an import, -1: it is not in the batch. */
+int shared_index(const SharedBatch *batch, int64 id);
+Progress read_progress(SharedBatch *batch, int import);
+/* Notes where each import is now, once in a while, so that rates can be told. */
+void sample_progress(SharedBatch *batch);
+
+/* Leader: chunks from the first that is Pending up to this one are in the ledger. */
+void offer_chunks(SharedBatch *batch, int import, int64 first_chunk, int64 ready_chunks, bool planned);
+
+/* Ends the handing out of chunks of an import, in whatever state, or of all of them. */
+void stop_import(SharedBatch *batch, int import);
+void stop_batch(SharedBatch *batch);
+bool import_is_stopped(SharedBatch *batch, int import);
+bool import_is_planned(SharedBatch *batch, int import);
+/* The same, and the leader will end it as Cancelled. Processes that load its chunks are cancelled. */
+void cancel_import(SharedBatch *batch, int import);
+bool import_is_cancelled(SharedBatch *batch, int import);
+/* All of it is in: what waits for it may begin. */
+void set_loaded(SharedBatch *batch, int import);
+bool import_is_loaded(SharedBatch *batch, int import);
+/* All that it waits for is in. */
+bool import_may_begin(SharedBatch *batch, int import);
+
+/* Sleeps so many milliseconds. True: it was cut short because the import was stopped. */
+bool sleep_unless_stopped(SharedBatch *batch, int import, long milliseconds);
+
+/*
+ * Takes the next chunk for this slot. False: there is none. wait: sleeps while there may be one later, until another
+ * process will not have one either.
+ */
+bool take_chunk(SharedBatch *batch, int slot, bool wait, int *import, int64 *number);
+/* Leader: takes a certain chunk, one that was left. */
+void take_left_chunk(SharedBatch *batch, int import, int64 number);
+/* The slot's chunk is loaded, or given up. */
+void finish_chunk(SharedBatch *batch, int slot, const ChunkEnd *end);
+/* The chunk that the slot's process left unfinished. False: none. */
+bool abandoned_chunk(SharedBatch *batch, int slot, int *import, int64 *number);
+
+/* How many chunks could be taken now, and how many are. */
+int64 chunks_available(SharedBatch *batch);
+int chunks_running(SharedBatch *batch);
+/* True while there are chunks that nobody has taken yet, or may be. */
+bool chunks_are_waiting(SharedBatch *batch);
+/* No chunk of the import is being loaded, and none is left to be handed out, nor will there be one. */
+bool import_is_drained(SharedBatch *batch, int import);
+
+/* Leader: from now on only it loads; true once nobody else does. Until allow_others(). */
+bool exclude_others(SharedBatch *batch);
+void allow_others(SharedBatch *batch);
+
+} // namespace movielens_ingest::pg
