@@ -87,7 +87,7 @@ help:
 	@echo 'make test-all        the same and the slow tests'
 	@echo 'make lint            formatting, static analysis, rules, two compilers'
 	@echo 'make format          let clang-format rewrite the sources'
-	@echo 'make demo            import a file on a private server (DATA=file.csv or a directory)'
+	@echo 'make demo            load a data set on a private server (DATA=file.csv or a directory)'
 	@echo 'make demo-stop       stop that server and delete it'
 	@echo 'make clean           remove everything built'
 
