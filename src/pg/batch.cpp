@@ -75,6 +75,7 @@ void look_around(Loader *loader) {
         refresh(batch);
         sample_progress(loader->shared);
         move_queue_on(batch);
+        start_workers(batch->pool); /* a slot may have become free */
     }
     if (ConfigReloadPending) {
         ConfigReloadPending = false;
@@ -148,6 +149,7 @@ void end(Batch *batch, int index, const char *status, const char *sqlstate, cons
         stop_import(loader->shared, index);
     }
     release_lock(import_lock(loader->ledger.files, id));
+    allow_others(loader->shared); /* should it have wanted to be alone */
     if (!completed) {
         fail_dependents(batch, index, status != nullptr ? status : kFailed);
     }

@@ -9,8 +9,6 @@ namespace movielens_ingest::pg {
 
 namespace {
 
-constexpr int kCrashesBeforeAlone = 2; /* then a chunk is loaded while nothing else is */
-
 /* The attempt that this process is at. */
 Loader *busy = nullptr;
 int64 busy_chunk_id;

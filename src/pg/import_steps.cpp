@@ -1,6 +1,7 @@
 #include "pg/import_steps.hpp"
 
 #include "pg/boundary.hpp"
+#include "pg/chunk_attempt.hpp"
 #include "pg/pg.hpp"
 #include "pg/planner.hpp"
 #include "pg/progress.hpp"
@@ -10,9 +11,6 @@
 namespace movielens_ingest::pg {
 
 namespace {
-
-constexpr int kCrashesBeforeAlone = 2; /* then a chunk is loaded while nothing else is */
-constexpr int kMostCrashes = 3;        /* then it is given up */
 
 /* 0, or the id of an import that has loaded the same. */
 int64 admit(const Loader *leader, const Import *import) {

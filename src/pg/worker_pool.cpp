@@ -12,6 +12,7 @@ struct WorkerPool {
     BackgroundWorkerHandle **handles; /* by slot; null: no worker. Slot 0 is the leader's own */
     int slots;
     int next_slot; /* not filled yet */
+    bool short_of_slots;
 };
 
 namespace {
@@ -73,14 +74,14 @@ void start_workers(WorkerPool *pool) {
     const int64 wanted = chunks_available(shared) + chunks_running(shared);
     const int slots = static_cast<int>(Min(wanted, static_cast<int64>(pool->slots)));
 
-    while (pool->next_slot < slots) {
-        const int slot = pool->next_slot++;
-
-        if (!start_worker(pool, slot)) {
-            ereport(LOG, (errmsg("import " INT64_FORMAT " goes on with %d of %d workers", shared->id, slot - 1,
-                                 pool->slots - 1),
-                          errhint("You may need to increase max_worker_processes.")));
-            pool->next_slot = pool->slots;
+    for (; pool->next_slot < slots; pool->next_slot++) {
+        if (!start_worker(pool, pool->next_slot)) {
+            ereport(pool->short_of_slots ? DEBUG1 : LOG,
+                    (errmsg("import " INT64_FORMAT " goes on with %d of %d workers", shared->id, pool->next_slot - 1,
+                            pool->slots - 1),
+                     errhint("You may need to increase max_worker_processes.")));
+            pool->short_of_slots = true;
+            break;
         }
     }
 }
