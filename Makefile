@@ -57,6 +57,7 @@ SOURCES = \
 	src/pg/session.cpp \
 	src/pg/settings.cpp \
 	src/pg/shared_batch.cpp \
+	src/pg/shared_progress.cpp \
 	src/pg/source_file.cpp \
 	src/pg/subtransaction.cpp \
 	src/pg/target.cpp \

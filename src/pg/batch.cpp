@@ -8,6 +8,7 @@
 #include "pg/pg.hpp"
 #include "pg/progress.hpp"
 #include "pg/queue.hpp"
+#include "pg/shared_progress.hpp"
 #include "pg/subtransaction.hpp"
 #include "pg/worker_pool.hpp"
 

@@ -3,6 +3,7 @@
 #include "pg/import_lock.hpp"
 #include "pg/import_wait.hpp"
 #include "pg/shared_batch.hpp"
+#include "pg/shared_progress.hpp"
 
 namespace movielens_ingest::pg {
 

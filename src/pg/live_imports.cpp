@@ -7,6 +7,7 @@
 #include "pg/ledger.hpp"
 #include "pg/pg.hpp"
 #include "pg/shared_batch.hpp"
+#include "pg/shared_progress.hpp"
 
 using namespace movielens_ingest::pg;
 

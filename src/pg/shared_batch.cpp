@@ -4,8 +4,6 @@ namespace movielens_ingest::pg {
 
 namespace {
 
-constexpr uint32 kMagic = 0x6d6c6232;      /* "mlb2" */
-constexpr long kSampleInterval = 2 * 1000; /* milliseconds: a rate is that of the last two to four seconds */
 
 /*
  * A process that ends while it sleeps on the condition variable is still in its list. ProcKill would take it out, but
@@ -16,31 +14,6 @@ void leave_condition_variable(int, Datum) { ConditionVariableCancelSleep(); }
 void wake_leader(const SharedBatch *batch) { SetLatch(&ProcGlobal->allProcs[batch->leader_pgprocno].procLatch); }
 
 /* --- under the mutex --- */
-
-ProgressSample sample_now(const SharedBatch *batch, int import, TimestampTz now) {
-    const Progress *progress = &batch->imports[import].progress;
-    ProgressSample sample = {now, progress->rows, progress->bytes};
-
-    for (int slot = 0; slot < batch->slots; slot++) {
-        auto *live = const_cast<SharedSlot *>(&batch->slot[slot]);
-        if (live->import == import) {
-            const uint64 all = Max(pg_atomic_read_u64(&live->all_rows), 1);
-            const uint64 rows = Min(pg_atomic_read_u64(&live->rows), all);
-            sample.rows += static_cast<int64>(rows);
-            /* Bytes are read ahead of the rows that they become: those count. */
-            sample.bytes += static_cast<int64>(static_cast<double>(pg_atomic_read_u64(&live->all_bytes)) *
-                                               static_cast<double>(rows) / static_cast<double>(all));
-        }
-    }
-    return sample;
-}
-
-void keep_sample(SharedImport *import, const ProgressSample *now) {
-    if (import->begun.at != 0 && TimestampDifferenceExceeds(import->last.at, now->at, kSampleInterval)) {
-        import->before = import->last;
-        import->last = *now;
-    }
-}
 
 bool may_begin(const SharedBatch *batch, const SharedImport *import) {
     for (int i = 0; i < batch->import_count; i++) {
@@ -80,7 +53,7 @@ void fill_slot(SharedBatch *batch, int slot, int index, int64 number, TimestampT
     SharedImport *import = &batch->imports[index];
 
     if (import->begun.at == 0) {
-        import->begun = import->before = import->last = sample_now(batch, index, time);
+        import->begun = import->before = import->last = {time, import->progress.rows, import->progress.bytes};
     }
     import->running++;
     import->progress.phase = Phase::Loading;
@@ -88,10 +61,6 @@ void fill_slot(SharedBatch *batch, int slot, int index, int64 number, TimestampT
     batch->slot[slot].pid = MyProcPid;
     batch->slot[slot].import = index;
     batch->slot[slot].chunk = number;
-}
-
-double rate(int64 amount, TimestampTz from, TimestampTz to) {
-    return to > from ? static_cast<double>(amount) * USECS_PER_SEC / static_cast<double>(to - from) : 0;
 }
 
 } // namespace
@@ -119,7 +88,7 @@ SharedBatch *create_shared_batch(int slots, Oid files, int64 batch_id, dsm_handl
     }
     batch->slot[0].pid = MyProcPid;
     pg_write_barrier();
-    batch->magic = kMagic;
+    batch->magic = kSharedBatchMagic;
     *handle = dsm_segment_handle(segment);
     before_shmem_exit(leave_condition_variable, Datum(0));
     return batch;
@@ -138,18 +107,6 @@ void add_shared_import(SharedBatch *batch, int64 id, uint32 prerequisites) {
     SpinLockRelease(&batch->mutex);
 }
 
-void set_shared_progress(SharedBatch *batch, int import, const Progress *progress) {
-    SpinLockAcquire(&batch->mutex);
-    batch->imports[import].progress = *progress;
-    SpinLockRelease(&batch->mutex);
-}
-
-void set_shared_phase(SharedBatch *batch, int import, Phase phase) {
-    SpinLockAcquire(&batch->mutex);
-    batch->imports[import].progress.phase = phase;
-    SpinLockRelease(&batch->mutex);
-}
-
 SharedBatch *attach_shared_batch(dsm_handle handle) {
     Assert(CurrentResourceOwner == nullptr);
     dsm_segment *segment = dsm_attach(handle);
@@ -158,86 +115,11 @@ SharedBatch *attach_shared_batch(dsm_handle handle) {
         return nullptr;
     }
     auto *batch = static_cast<SharedBatch *>(dsm_segment_address(segment));
-    if (batch->magic != kMagic) {
+    if (batch->magic != kSharedBatchMagic) {
         elog(ERROR, "shared memory of an import has bad magic");
     }
     before_shmem_exit(leave_condition_variable, Datum(0));
     return batch;
-}
-
-BatchView open_batch_view(dsm_handle handle, Oid files, int64 batch_id, int leader_pid) {
-    BatchView view = {nullptr, nullptr};
-    dsm_segment *segment = dsm_find_mapping(handle);
-
-    if (segment == nullptr) {
-        segment = view.segment = dsm_attach(handle);
-    }
-    /* A handle is a number that may have come into other hands since. */
-    if (segment != nullptr && dsm_segment_map_length(segment) >= sizeof(SharedBatch)) {
-        auto *batch = static_cast<SharedBatch *>(dsm_segment_address(segment));
-        if (batch->magic == kMagic && batch->files == files && batch->id == batch_id &&
-            batch->leader_pid == leader_pid && BackendPidGetProc(leader_pid) != nullptr) {
-            view.batch = batch;
-            return view;
-        }
-    }
-    close_batch_view(&view);
-    view.segment = nullptr;
-    return view;
-}
-
-void close_batch_view(const BatchView *view) {
-    if (view->segment != nullptr) {
-        dsm_detach(view->segment);
-    }
-}
-
-int shared_index(const SharedBatch *batch, int64 id) {
-    for (int i = 0; i < batch->import_count; i++) {
-        if (batch->imports[i].id == id) {
-            return i;
-        }
-    }
-    return -1;
-}
-
-Progress read_progress(SharedBatch *batch, int index) {
-    const TimestampTz time = GetCurrentTimestamp();
-    SharedImport *import = &batch->imports[index];
-
-    SpinLockAcquire(&batch->mutex);
-    const ProgressSample now = sample_now(batch, index, time);
-    keep_sample(import, &now);
-    Progress progress = import->progress;
-    const ProgressSample begun = import->begun;
-    const ProgressSample before = import->before;
-    progress.workers = import->running;
-    SpinLockRelease(&batch->mutex);
-
-    progress.rows = now.rows;
-    progress.bytes = now.bytes;
-    progress.seconds_left = -1;
-    if (begun.at != 0) {
-        const double bytes_per_second = rate(now.bytes - begun.bytes, begun.at, now.at);
-
-        progress.rows_per_second = rate(now.rows - before.rows, before.at, now.at);
-        progress.rows_per_second_all = rate(now.rows - begun.rows, begun.at, now.at);
-        if (bytes_per_second > 0) {
-            progress.seconds_left = static_cast<double>(progress.total_bytes - now.bytes) / bytes_per_second;
-        }
-    }
-    return progress;
-}
-
-void sample_progress(SharedBatch *batch) {
-    const TimestampTz time = GetCurrentTimestamp();
-
-    SpinLockAcquire(&batch->mutex);
-    for (int i = 0; i < batch->import_count; i++) {
-        const ProgressSample now = sample_now(batch, i, time);
-        keep_sample(&batch->imports[i], &now);
-    }
-    SpinLockRelease(&batch->mutex);
 }
 
 void offer_chunks(SharedBatch *batch, int index, int64 first_chunk, int64 ready_chunks, bool planned) {

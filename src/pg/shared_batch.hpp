@@ -11,7 +11,8 @@
 
 namespace movielens_ingest::pg {
 
-constexpr int kMostImports = 16; /* in a batch */
+constexpr int kMostImports = 16;                 /* in a batch */
+constexpr uint32 kSharedBatchMagic = 0x6d6c6232; /* "mlb2" */
 
 enum class Phase : int { Queued, Planning, Loading, Analyzing, Ended };
 
@@ -92,26 +93,8 @@ struct SharedBatch {
 /* Leader: a new segment with so many slots, mapped until the process ends. Imports are added one by one. */
 SharedBatch *create_shared_batch(int slots, Oid files, int64 batch_id, dsm_handle *handle);
 void add_shared_import(SharedBatch *batch, int64 id, uint32 prerequisites);
-/* Leader: what the ledger says of it already. */
-void set_shared_progress(SharedBatch *batch, int import, const Progress *progress);
-void set_shared_phase(SharedBatch *batch, int import, Phase phase);
-
 /* Worker: null when the leader and its segment are gone. */
 SharedBatch *attach_shared_batch(dsm_handle handle);
-
-/* Another process looks at a batch, or asks for its end, while it stands between these two. Null: it is gone. */
-struct BatchView {
-    dsm_segment *segment; /* null: this process had it mapped already */
-    SharedBatch *batch;
-};
-BatchView open_batch_view(dsm_handle handle, Oid files, int64 batch_id, int leader_pid);
-void close_batch_view(const BatchView *view);
-
-/* The index of an import, -1: it is not in the batch. */
-int shared_index(const SharedBatch *batch, int64 id);
-Progress read_progress(SharedBatch *batch, int import);
-/* Notes where each import is now, once in a while, so that rates can be told. */
-void sample_progress(SharedBatch *batch);
 
 /* Leader: chunks from the first that is Pending up to this one are in the ledger. */
 void offer_chunks(SharedBatch *batch, int import, int64 first_chunk, int64 ready_chunks, bool planned);
