@@ -21,6 +21,12 @@ BackgroundWorkerHandle *register_process(const char *function, const char *type,
     return RegisterDynamicBackgroundWorker(&worker, &handle) ? handle : nullptr;
 }
 
+void require_postmaster() {
+    if (!PostmasterIsAlive()) {
+        proc_exit(1); /* as WL_EXIT_ON_PM_DEATH has it */
+    }
+}
+
 void begin_process(void *arguments, Size size) {
     /* The default ends the process from within the handler (bgworker_die, before PostgreSQL 19). */
     pqsignal(SIGTERM, die);

@@ -20,6 +20,12 @@ constexpr char kLauncherType[] = "movielens_ingest launcher";
 BackgroundWorkerHandle *register_process(const char *function, const char *type, const char *name,
                                          const void *arguments, Size size, int restart_time);
 
+/*
+ * Ends the process when the postmaster is gone: it would keep the server from starting again. Sleeps notice by
+ * themselves; a process that always has work must ask.
+ */
+void require_postmaster();
+
 /* The first thing that such a process does: signals are handled as in a backend, and arguments are read. */
 void begin_process(void *arguments, Size size);
 

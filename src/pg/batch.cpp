@@ -1,5 +1,6 @@
 #include "pg/batch.hpp"
 
+#include "pg/background_process.hpp"
 #include "pg/batch_order.hpp"
 #include "pg/chunk_attempt.hpp"
 #include "pg/chunk_loader.hpp"
@@ -261,6 +262,7 @@ Next advance(Batch *batch) {
     bool all_ended = true;
 
     batch->current = -1;
+    require_postmaster();
     look_around(loader);
     end_given_up(batch);
     for (int i = 0; i < batch->count; i++) {

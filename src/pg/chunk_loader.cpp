@@ -1,6 +1,7 @@
 #include "pg/chunk_loader.hpp"
 
 #include "core/error_fate.hpp"
+#include "pg/background_process.hpp"
 #include "pg/chunk_attempt.hpp"
 #include "pg/import_lock.hpp"
 #include "pg/pg.hpp"
@@ -165,6 +166,7 @@ void load_chunks(Loader *loader) {
     int64 number;
 
     for (;;) {
+        require_postmaster();
         if (!take_chunk(loader->shared, loader->slot, false, &import, &number)) {
             /* The import may end while this process waits for a chunk of another one. */
             if (loader->held >= 0) {

@@ -1,5 +1,6 @@
 #include "pg/import_steps.hpp"
 
+#include "pg/background_process.hpp"
 #include "pg/boundary.hpp"
 #include "pg/chunk_attempt.hpp"
 #include "pg/pg.hpp"
@@ -75,6 +76,7 @@ void plan_import(Loader *leader, WorkerPool *pool, int index) {
             offer_chunks(leader->shared, index, 1, chunks, planner->done());
             start_workers(pool);
         }
+        require_postmaster();
         leader->look_around(leader);
         CHECK_FOR_INTERRUPTS();
     } while (!planner->done() && !import_is_stopped(leader->shared, index));

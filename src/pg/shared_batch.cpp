@@ -4,7 +4,6 @@ namespace movielens_ingest::pg {
 
 namespace {
 
-
 /*
  * A process that ends while it sleeps on the condition variable is still in its list. ProcKill would take it out, but
  * only after the segment has been unmapped (shmem_exit), and that would be a crash.
