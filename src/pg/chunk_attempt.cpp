@@ -31,6 +31,8 @@ void withdraw_at_exit(int, Datum) {
         return;
     }
     AbortOutOfAnyTransaction();
+    /* Nothing could interrupt the wait for a standby either. */
+    SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION);
     withdraw_attempt();
 }
 
