@@ -1,5 +1,6 @@
 #include "pg/batch.hpp"
 
+#include "core/error_fate.hpp"
 #include "pg/background_process.hpp"
 #include "pg/batch_order.hpp"
 #include "pg/chunk_attempt.hpp"
@@ -25,6 +26,7 @@ struct Batch {
     BatchMember *members; /* by index, as in shared memory */
     uint32 *references;   /* prerequisites by index, ended ones too */
     bool *ended;
+    bool *cancel_seen;          /* by ml_cancel() */
     const ErrorData **failures; /* by index: what ends an import when nobody loads its chunks any more; null: nothing */
     int current;                /* the import that an error now would end, -1: all of them */
     WorkerPool *pool;
@@ -51,19 +53,24 @@ void refresh(Batch *batch) {
     commit_transaction();
 }
 
-/* Whatever goes wrong with other imports is none of this one's. */
-void move_queue_on(Batch *batch) {
+/* Once a second. No import fails because of something that may pass: it is done again. */
+void attend(Batch *batch) {
     const MemoryContext context = CurrentMemoryContext;
 
     PG_TRY();
-    { move_queue(batch->loader.ledger.files, &batch->loader.identity, false); }
+    {
+        refresh(batch);
+        move_queue(batch->loader.ledger.files, &batch->loader.identity, false);
+    }
     PG_CATCH();
     {
         ErrorData *error = abort_transaction(context);
-        if (is_cancel(error)) {
+        const core::ErrorFate fate = core::error_fate(sqlstate_of(error));
+        if (fate != core::ErrorFate::Retry && fate != core::ErrorFate::RetryAlone) {
             ReThrowError(error);
         }
-        ereport(LOG, (errcode(error->sqlerrcode), errmsg("could not start a queued import: %s", error->message)));
+        ereport(LOG, (errcode(error->sqlerrcode), errmsg("could not attend to import " INT64_FORMAT ": %s",
+                                                         batch->loader.shared->id, error->message)));
     }
     PG_END_TRY();
 }
@@ -74,9 +81,8 @@ void look_around(Loader *loader) {
 
     (void)tend_workers(batch->pool);
     if (TimestampDifferenceExceeds(batch->refreshed, GetCurrentTimestamp(), kRefreshInterval)) {
-        refresh(batch);
+        attend(batch);
         sample_progress(loader->shared);
-        move_queue_on(batch);
         start_workers(batch->pool); /* a slot may have become free */
     }
     if (ConfigReloadPending) {
@@ -171,7 +177,7 @@ void end_given_up(Batch *batch) {
         }
         if (!import_is_drained(shared, i)) {
             if (cancelled) {
-                cancel_import(shared, i); /* again: a signal may have come between two chunks */
+                signal_import(shared, i); /* again: a signal may have come between two chunks */
             }
         } else if (failure != nullptr) {
             ereport(LOG, (errcode(failure->sqlerrcode),
@@ -191,7 +197,9 @@ void take_cancel(Batch *batch) {
     bool some = false;
 
     for (int i = 0; i < batch->count; i++) {
-        some = some || (!batch->ended[i] && import_is_cancelled(shared, i));
+        /* One that ended meanwhile counts once: a second cancel may then come by hand. */
+        some = some || (import_is_cancelled(shared, i) && (!batch->ended[i] || !batch->cancel_seen[i]));
+        batch->cancel_seen[i] = batch->cancel_seen[i] || import_is_cancelled(shared, i);
     }
     for (int i = 0; !some && i < batch->count; i++) {
         if (!batch->ended[i]) {
@@ -303,15 +311,28 @@ void run(Batch *batch) {
     const MemoryContext context =
         AllocSetContextCreate(TopMemoryContext, "movielens_ingest batch", ALLOCSET_DEFAULT_SIZES);
     volatile Next next = Next::Again;
+    volatile int errors = 0; /* one after the other: what cannot be written now, may be later */
 
     do {
         ErrorData *volatile error = nullptr;
 
         MemoryContextSwitchTo(context);
         PG_TRY();
-        { next = advance(batch); }
+        {
+            if (errors > 1) {
+                (void)WaitLatch(MyLatch, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, kRefreshInterval, PG_WAIT_EXTENSION);
+            }
+            RESUME_CANCEL_INTERRUPTS(); /* here a leader can be cancelled, nowhere else */
+            next = advance(batch);
+            HOLD_CANCEL_INTERRUPTS();
+            errors = 0;
+        }
         PG_CATCH();
-        { error = abort_transaction(context); }
+        {
+            HOLD_CANCEL_INTERRUPTS(); /* the error has reset the count */
+            error = abort_transaction(context);
+            errors++;
+        }
         PG_END_TRY();
         if (error != nullptr) {
             take_error(batch, error);
@@ -336,6 +357,24 @@ void show_old_progress(Loader *loader, int index) {
     set_shared_progress(loader->shared, index, &progress);
 }
 
+/* Members have been brought into their order meanwhile. */
+void read_statuses(Batch *batch, int64 batch_id) {
+    int count;
+    const BatchMember *members = read_batch(&batch->loader.ledger, batch_id, &count);
+
+    for (int i = 0; i < batch->count; i++) {
+        batch->ended[i] = true; /* should it have left the ledger */
+        for (int j = 0; j < count; j++) {
+            if (members[j].id == batch->members[i].id) {
+                batch->members[i].status = MemoryContextStrdup(TopMemoryContext, members[j].status);
+                batch->members[i].processing = members[j].processing;
+                batch->members[i].completed = members[j].completed;
+                batch->ended[i] = !members[j].processing;
+            }
+        }
+    }
+}
+
 /* Members in their order, and the shared memory with what is known of them. */
 void prepare(Batch *batch, int64 batch_id) {
     Loader *loader = &batch->loader;
@@ -346,6 +385,7 @@ void prepare(Batch *batch, int64 batch_id) {
     batch->members = read_batch(&loader->ledger, batch_id, &batch->count);
     batch->references = static_cast<uint32 *>(palloc0(sizeof(uint32) * Max(batch->count, 1)));
     batch->ended = static_cast<bool *>(palloc0(sizeof(bool) * Max(batch->count, 1)));
+    batch->cancel_seen = static_cast<bool *>(palloc0(sizeof(bool) * Max(batch->count, 1)));
     batch->failures = static_cast<const ErrorData **>(palloc0(sizeof(ErrorData *) * Max(batch->count, 1)));
     order_batch(&loader->ledger, batch->members, batch->count, batch->references);
     MemoryContextSwitchTo(transaction_context);
@@ -353,19 +393,22 @@ void prepare(Batch *batch, int64 batch_id) {
 
     loader->shared = create_shared_batch(slot_count(batch), loader->ledger.files, batch_id, &segment);
     for (int i = 0; i < batch->count; i++) {
-        batch->ended[i] = !batch->members[i].processing;
         add_shared_import(loader->shared, batch->members[i].id, batch->references[i]);
-        if (batch->members[i].completed) {
-            set_loaded(loader->shared, i);
-        }
     }
     batch->pool = make_worker_pool(loader, segment);
     hold_locks(batch);
 
+    /* In one transaction, so that who has one of the rows locked and finds no segment there can cancel the import. */
     begin_transaction(&loader->identity);
+    lock_batch(&loader->ledger, batch_id);
+    (void)change_status(&loader->ledger, batch_id, kQueued, kProcessing);
     mark_led(&loader->ledger, batch_id, segment);
+    read_statuses(batch, batch_id);
     commit_transaction();
     for (int i = 0; i < batch->count; i++) {
+        if (batch->members[i].completed) {
+            set_loaded(loader->shared, i);
+        }
         if (batch->ended[i]) {
             set_shared_phase(loader->shared, i, Phase::Ended);
         } else {
@@ -373,6 +416,36 @@ void prepare(Batch *batch, int64 batch_id) {
         }
     }
     batch->refreshed = GetCurrentTimestamp();
+}
+
+ErrorData *try_prepare(Batch *batch, int64 batch_id) {
+    const MemoryContext context = CurrentMemoryContext;
+    ErrorData *volatile error = nullptr;
+
+    PG_TRY();
+    { prepare(batch, batch_id); }
+    PG_CATCH();
+    { error = abort_transaction(context); }
+    PG_END_TRY();
+    return error;
+}
+
+/* The batch could not even begin: a setting of its session may not exist any more. */
+void fail_batch(Batch *batch, int64 batch_id, const ErrorData *error) {
+    Loader *loader = &batch->loader;
+    int count;
+
+    ereport(LOG, (errcode(error->sqlerrcode),
+                  errmsg("import " INT64_FORMAT " could not begin: %s", batch_id, error->message)));
+    begin_transaction(&loader->identity);
+    if (reopen_ledger(loader->ledger.files, &loader->ledger)) {
+        const BatchMember *members = read_batch(&loader->ledger, batch_id, &count);
+
+        for (int i = 0; i < count; i++) {
+            (void)end_import(&loader->ledger, members[i].id, kFailed, sqlstate_of(error), error->message);
+        }
+    }
+    commit_transaction();
 }
 
 } // namespace
@@ -383,8 +456,11 @@ void lead_batch(const Identity *identity, const Ledger *ledger, int64 batch_id) 
     batch->loader.identity = *identity;
     batch->loader.ledger = *ledger;
     batch->loader.look_around = look_around;
-    batch->loader.held = -1;
-    prepare(batch, batch_id);
+    ErrorData *error = try_prepare(batch, batch_id);
+    if (error != nullptr) {
+        fail_batch(batch, batch_id, error);
+        return;
+    }
     for (int i = 0; i < batch->count; i++) {
         if (batch->ended[i] && !batch->members[i].completed) {
             fail_dependents(batch, i, batch->members[i].status);

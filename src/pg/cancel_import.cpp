@@ -1,6 +1,5 @@
 #include "pg/cancel_import.hpp"
 
-#include "pg/import_lock.hpp"
 #include "pg/import_wait.hpp"
 #include "pg/shared_batch.hpp"
 #include "pg/shared_progress.hpp"
@@ -8,8 +7,6 @@
 namespace movielens_ingest::pg {
 
 namespace {
-
-constexpr long kStartInterval = 20; /* milliseconds, while its leader makes ready */
 
 bool may_cancel(Oid owner) {
     const Oid user = GetUserId();
@@ -34,13 +31,14 @@ void require_may_cancel(const Ledger *ledger, const VisibleImport *import) {
                               "\"pg_signal_backend\" may cancel it.")));
 }
 
-/* False: it has no leader that could be asked, not yet at least. */
+/* False: it has no leader that could be asked. */
 bool ask_leader(const Ledger *ledger, const VisibleImport *import) {
     const BatchView view = open_batch_view(import->segment, ledger->files, import->batch_id, import->leader);
     const int index = view.batch != nullptr ? shared_index(view.batch, import->id) : -1;
 
     if (index >= 0) {
         cancel_import(view.batch, index);
+        interrupt_leader(view.batch, index);
     }
     close_batch_view(&view);
     return index >= 0;
@@ -56,23 +54,26 @@ bool cancel_by_id(const Ledger *ledger, int64 id) {
         raise_unknown_import(id);
     }
     require_may_cancel(ledger, &import);
-    while (is_open(&import)) {
-        if (ask_leader(ledger, &import)) {
-            return true;
-        }
-        if (!lock_is_held(leader_lock(ledger->files, import.batch_id))) {
-            /* A leader that comes to it now waits for this row, and then finds it Cancelled. */
-            PreventCommandIfReadOnly("ml_cancel()");
-            (void)end_import(ledger, id, kCancelled, unpack_sql_state(ERRCODE_QUERY_CANCELED),
-                             "canceling statement due to user request");
-            return true;
-        }
-        (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, kStartInterval, PG_WAIT_EXTENSION);
-        ResetLatch(MyLatch);
-        CHECK_FOR_INTERRUPTS();
+    if (is_open(&import) && ask_leader(ledger, &import)) {
+        return true;
+    }
+    if (is_open(&import)) {
+        /*
+         * No leader has said yet where it can be asked. One that is about to has these rows locked, and we wait for it;
+         * one that comes later waits for us. All rows of the batch, or the two could wait for each other.
+         */
+        PreventCommandIfReadOnly("ml_cancel()");
+        lock_batch(ledger, import.batch_id);
         if (!read_visible_import(ledger, id, true, &import)) {
             raise_unknown_import(id);
         }
+    }
+    if (is_open(&import)) {
+        if (!ask_leader(ledger, &import)) {
+            (void)end_import(ledger, id, kCancelled, unpack_sql_state(ERRCODE_QUERY_CANCELED),
+                             "canceling statement due to user request");
+        }
+        return true;
     }
     ereport(NOTICE, (errmsg("import " INT64_FORMAT " has ended already", id)));
     return false;

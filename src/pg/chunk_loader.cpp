@@ -15,6 +15,25 @@ namespace {
 
 constexpr long kLookAroundInterval = 1000; /* milliseconds */
 
+/*
+ * A worker holds the locks of the import that it loads, and of those that cannot begin before: who waits for one of
+ * them waits for this process.
+ */
+void hold_imports(Loader *loader, uint32 wanted) {
+    const Oid files = loader->ledger.files;
+
+    for (int i = 0; i < loader->shared->import_count; i++) {
+        const LOCKTAG lock = import_lock(files, loader->shared->imports[i].id);
+
+        if ((wanted & (1U << i)) != 0) {
+            hold_lock_beside(lock, false);
+        } else if ((loader->held & (1U << i)) != 0) {
+            release_lock_beside(lock);
+        }
+    }
+    loader->held = wanted;
+}
+
 /* User code may have dropped our locks. */
 void keep_locks(Loader *loader, int import) {
     const Oid files = loader->ledger.files;
@@ -23,8 +42,8 @@ void keep_locks(Loader *loader, int import) {
         hold_lock(leader_lock(files, loader->shared->id));
         hold_lock_beside(mover_lock(files), true);
         hold_lock(import_lock(files, loader->imports[import]->id));
-    } else if (loader->held == import) {
-        hold_lock_beside(import_lock(files, loader->imports[import]->id), false);
+    } else {
+        hold_imports(loader, loader->held);
     }
 }
 
@@ -65,7 +84,8 @@ bool end_attempt(Loader *loader, int import, const LedgerChunk *chunk, const Err
     const core::ErrorFate fate = fate_of(loader, error);
     /* The leader takes it up when nothing else of the import runs. */
     const bool put_off = fate == core::ErrorFate::RetryAlone && company == Company::Others;
-    const bool cancelled = is_cancel(error) && import_is_cancelled(loader->shared, import);
+    /* Also one that was sent because of another import, while this process had a chunk of it in hand. */
+    const bool cancelled = is_cancel(error) && some_import_is_cancelled(loader->shared);
     const int max_retries = fate == core::ErrorFate::Fail ? -1 : of->options.max_retries;
 
     ereport(LOG, (errcode(error->sqlerrcode),
@@ -127,6 +147,11 @@ void load_chunk(Loader *loader, int index, int64 number, Company company) {
     LedgerChunk chunk;
     bool again = true;
 
+    if (loader->slot > 0) {
+        /* A signal that came too late was for the chunk before; of this one's import the shared memory tells. */
+        QueryCancelPending = false;
+        again = !import_is_cancelled(loader->shared, index);
+    }
     while (again && begin_attempt_at(loader, import, number, company, &chunk)) {
         report_activity("movielens_ingest: loading chunk " INT64_FORMAT " of import " INT64_FORMAT " into %s", number,
                         import->id, import->target);
@@ -161,32 +186,20 @@ void load_chunk(Loader *loader, int index, int64 number, Company company) {
 }
 
 void load_chunks(Loader *loader) {
-    const Oid files = loader->ledger.files;
     int import;
     int64 number;
 
     for (;;) {
         require_postmaster();
         if (!take_chunk(loader->shared, loader->slot, false, &import, &number)) {
-            /* The import may end while this process waits for a chunk of another one. */
-            if (loader->held >= 0) {
-                release_lock_beside(import_lock(files, loader->imports[loader->held]->id));
-                loader->held = -1;
-            }
+            hold_imports(loader, 0); /* the import may end while this process waits for a chunk of another one */
             if (!take_chunk(loader->shared, loader->slot, true, &import, &number)) {
                 break;
             }
         }
-        const Import *of = import_of(loader, import);
-        if (loader->held != import) {
-            if (loader->held >= 0) {
-                release_lock_beside(import_lock(files, loader->imports[loader->held]->id));
-            }
-            begin_transaction(&loader->identity);
-            hold_lock_beside(import_lock(files, of->id), false);
-            commit_transaction();
-            loader->held = import;
-        }
+        begin_transaction(&loader->identity);
+        hold_imports(loader, imports_behind(loader->shared, import));
+        commit_transaction();
         load_chunk(loader, import, number, Company::Others);
         if (ConfigReloadPending) {
             ConfigReloadPending = false;

@@ -16,7 +16,7 @@ struct Loader {
     Ledger ledger;
     SharedBatch *shared;
     Import *imports[kMostImports]; /* by their index in shared; null: not read yet */
-    int held;                      /* the import whose lock a worker holds, -1: none */
+    uint32 held;                   /* by index: the imports whose locks a worker holds */
     int slot;                      /* 0: the leader */
     void (*look_around)(Loader *); /* the leader's other duties, done between chunks and in pauses; or null */
 };

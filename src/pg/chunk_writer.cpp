@@ -153,7 +153,16 @@ void form_piece(ChunkWork *work) {
 
 /* Inserts the tuples [from, to) as one statement. Null, or the error, which is then a record's own. */
 ErrorData *try_insert(ChunkWork *work, int from, int to) {
-    TupleRange range = {work->target, work->columns, work->counts.loaded, work->tuples, from, to, false, 0, 0};
+    TupleRange range = {work->target,
+                        work->columns,
+                        work->counts.loaded,
+                        work->counts.rejected + work->counts.skipped,
+                        work->tuples,
+                        from,
+                        to,
+                        false,
+                        0,
+                        0};
     ErrorData *error = try_in_subtransaction(insert_range, &range);
 
     if (error == nullptr) {

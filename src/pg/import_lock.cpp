@@ -7,6 +7,7 @@ namespace movielens_ingest::pg {
 namespace {
 
 constexpr uint16 kLeader = 0x8000;
+constexpr uint16 kResume = 0xFFFE;                     /* as objsubid of a lock on uploaded_files */
 constexpr LOCKMODE kLiving = ShareUpdateExclusiveLock; /* one at a time */
 constexpr LOCKMODE kBeside = RowExclusiveLock;
 constexpr LOCKMODE kWaiting = ShareLock; /* conflicts with both */
@@ -26,12 +27,15 @@ LOCKTAG lock_tag(Oid files, int64 id, uint16 kind) {
 LOCKTAG import_lock(Oid files, int64 import_id) { return lock_tag(files, import_id, 0); }
 LOCKTAG leader_lock(Oid files, int64 batch_id) { return lock_tag(files, batch_id, kLeader); }
 LOCKTAG mover_lock(Oid files) { return lock_tag(files, 0, 0); }
+LOCKTAG starting_lock(Oid files) { return lock_tag(files, 0, kLeader); }
 
 void hold_lock(LOCKTAG tag) {
     if (!LockHeldByMe(&tag, kLiving)) {
         (void)LockAcquire(&tag, kLiving, true, false);
     }
 }
+
+bool hold_lock_now(LOCKTAG tag) { return LockAcquire(&tag, kLiving, true, true) != LOCKACQUIRE_NOT_AVAIL; }
 
 void release_lock(LOCKTAG tag) {
     if (LockHeldByMe(&tag, kLiving)) {
@@ -49,6 +53,13 @@ void release_lock_beside(LOCKTAG tag) {
     if (LockHeldByMe(&tag, kBeside)) {
         (void)LockRelease(&tag, kBeside, true);
     }
+}
+
+void hold_lock_beside_in_transaction(LOCKTAG tag) {
+    const int guc_level = NewGUCNestLevel();
+    set_locally("lock_timeout", "0"); /* waits for those only who just look whether it is held */
+    (void)LockAcquire(&tag, kBeside, false, false);
+    AtEOXact_GUC(true, guc_level);
 }
 
 bool lock_is_held(LOCKTAG tag) {
@@ -69,6 +80,12 @@ void lock_queue(Oid files) {
     set_locally("lock_timeout", "0"); /* that of the session is for its statements */
     LockDatabaseObject(files, InvalidOid, 0, ExclusiveLock);
     AtEOXact_GUC(true, guc_level);
+}
+void lock_resume(Oid files, int64 batch_id) {
+    LockDatabaseObject(files, static_cast<Oid>(batch_id), kResume, ExclusiveLock);
+}
+void unlock_resume(Oid files, int64 batch_id) {
+    UnlockDatabaseObject(files, static_cast<Oid>(batch_id), kResume, ExclusiveLock);
 }
 void unlock_queue(Oid files) { UnlockDatabaseObject(files, InvalidOid, 0, ExclusiveLock); }
 

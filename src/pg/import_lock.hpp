@@ -21,9 +21,13 @@ LOCKTAG import_lock(Oid files, int64 import_id);
 LOCKTAG leader_lock(Oid files, int64 batch_id);
 /* Held by every leader that will look at the queue when it ends, beside the others. */
 LOCKTAG mover_lock(Oid files);
+/* Held by those who have a slot for a leader that is starting, beside the others. */
+LOCKTAG starting_lock(Oid files);
 
 /* For the life of the process, or until release_lock(). Waits for another leader's end. */
 void hold_lock(LOCKTAG tag);
+/* The same without waiting. False: another process has it. */
+bool hold_lock_now(LOCKTAG tag);
 void release_lock(LOCKTAG tag);
 
 /*
@@ -34,6 +38,8 @@ void release_lock(LOCKTAG tag);
  */
 void hold_lock_beside(LOCKTAG tag, bool wait);
 void release_lock_beside(LOCKTAG tag);
+/* Until the transaction ends. */
+void hold_lock_beside_in_transaction(LOCKTAG tag);
 
 /* True while some process other than this one holds it. */
 bool lock_is_held(LOCKTAG tag);
@@ -45,5 +51,9 @@ void wait_for_lock(LOCKTAG tag);
  * up. */
 void lock_queue(Oid files);
 void unlock_queue(Oid files);
+
+/* One process at a time resumes a batch: until the transaction ends, or it is given up. No row is locked by it. */
+void lock_resume(Oid files, int64 batch_id);
+void unlock_resume(Oid files, int64 batch_id);
 
 } // namespace movielens_ingest::pg

@@ -96,7 +96,11 @@ WaitEnd wait_for_import(const Ledger *ledger, VisibleImport *import, TimestampTz
         if (import_is_alive(ledger, import) || (!queued && leader_is_alive(import->leader))) {
             alive = GetCurrentTimestamp();
         } else if (!queued || TimestampDifferenceExceeds(alive, GetCurrentTimestamp(), kLongestHandOver)) {
-            return WaitEnd::Interrupted;
+            /* Once more: it may have ended since it was read. */
+            if (!read_visible_import(ledger, import->id, false, import)) {
+                raise_unknown_import(import->id);
+            }
+            return is_open(import) ? WaitEnd::Interrupted : WaitEnd::Ended;
         }
         if (until != 0 && GetCurrentTimestamp() >= until) {
             return WaitEnd::TimedOut;

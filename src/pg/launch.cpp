@@ -15,8 +15,9 @@ namespace movielens_ingest::pg {
 
 namespace {
 
-constexpr long kStartTimeout = 60 * 1000;   /* milliseconds */
-constexpr long kHandOverTimeout = 5 * 1000; /* for a slot that goes from one leader to the next */
+constexpr long kStartTimeout = 60 * 1000;  /* milliseconds */
+constexpr int kHandOverTimeout = 5 * 1000; /* for a slot that goes from one leader to the next */
+constexpr int kEndTimeout = 500;           /* for that of a leader which has left the queue, and is about to end */
 constexpr long kHandOverInterval = 20;
 
 struct PendingBatch {
@@ -62,7 +63,7 @@ void wait_for_leader(const PendingBatch *batch) {
 
 /* True: its leader lives. False: it is queued. */
 bool launch_or_queue(PendingBatch *batch, const Ledger *ledger) {
-    const TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), kHandOverTimeout);
+    TimestampTz begun = GetCurrentTimestamp();
     int queued;
 
     for (;;) {
@@ -70,15 +71,19 @@ bool launch_or_queue(PendingBatch *batch, const Ledger *ledger) {
         batch->handle = register_seat(&batch->arguments, nullptr);
         MemoryContextSwitchTo(context);
         if (batch->handle != nullptr) {
+            hold_lock_beside_in_transaction(starting_lock(ledger->files));
             wait_for_leader(batch);
             return true;
         }
         if (enqueue_batch(ledger, batch->arguments.batch_id)) {
             return false;
         }
+        if (lock_is_held(starting_lock(ledger->files))) {
+            begun = GetCurrentTimestamp(); /* it will look at the queue, or its slot will be free */
+        }
         /* Between two leaders of the queue, which has one at least, there is a moment without one. */
         (void)batches_with_status(ledger, kQueued, &queued);
-        if (queued == 0 || GetCurrentTimestamp() >= until) {
+        if (TimestampDifferenceExceeds(begun, GetCurrentTimestamp(), queued > 0 ? kHandOverTimeout : kEndTimeout)) {
             ereport(ERROR,
                     (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
                      errmsg("no background worker slot is free for import " INT64_FORMAT, batch->arguments.batch_id),

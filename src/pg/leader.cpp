@@ -45,12 +45,13 @@ bool take_lead(const LeaderArguments *arguments) {
     const LOCKTAG lock = leader_lock(arguments->files, arguments->batch_id);
 
     begin_transaction(&arguments->identity);
-    const bool led = !TransactionIdIsValid(arguments->xid) && lock_is_held(lock);
-    if (!led) {
+    const bool call = TransactionIdIsValid(arguments->xid);
+    if (call) {
         hold_lock(lock); /* a leader that is about to die may have it still */
     }
+    const bool taken = call || hold_lock_now(lock);
     commit_transaction();
-    return !led;
+    return taken;
 }
 
 void lead(const LeaderArguments *arguments) {
@@ -65,9 +66,6 @@ void lead(const LeaderArguments *arguments) {
     }
     begin_transaction(&arguments->identity);
     const bool found = reopen_ledger(arguments->files, &ledger);
-    if (found) {
-        (void)change_status(&ledger, arguments->batch_id, kQueued, kProcessing);
-    }
     commit_transaction();
     if (found) {
         lead_batch(&arguments->identity, &ledger, arguments->batch_id);
@@ -111,6 +109,10 @@ extern "C" void movielens_ingest_leader_main(Datum) {
         return;
     }
     connect_as(&arguments->identity);
+    if (visit.duty == SeatDuty::Lead) {
+        bequeath_seat();
+    }
+    HOLD_CANCEL_INTERRUPTS(); /* a leader is cancelled only while it does its work: see run() */
     const Oid files = OidIsValid(arguments->files) ? arguments->files : queue_interrupted(&arguments->identity);
     if (!OidIsValid(files)) {
         give_up_seat(); /* a database without the extension */
@@ -121,7 +123,6 @@ extern "C" void movielens_ingest_leader_main(Datum) {
     commit_transaction();
 
     if (visit.duty == SeatDuty::Lead) {
-        bequeath_seat();
         lead(arguments);
     } else if (visit.unborn.batch_id != 0) {
         end_unborn(&arguments->identity, &visit.unborn);

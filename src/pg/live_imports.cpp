@@ -50,9 +50,9 @@ MOVIELENS_INGEST_FUNCTION(_live_imports) {
 
     InitMaterializedSRF(fcinfo, 0);
     /* A standby has the ledger, but neither the shared memory nor the locks. */
-    const VisibleImport *imports = RecoveryInProgress() ? nullptr : read_open_imports(&ledger, &count);
+    VisibleImport *imports = RecoveryInProgress() ? nullptr : read_open_imports(&ledger, &count);
     for (int i = 0; imports != nullptr && i < count; i++) {
-        const VisibleImport *import = &imports[i];
+        VisibleImport *import = &imports[i];
         const BatchView view = open_batch_view(import->segment, ledger.files, import->batch_id, import->leader);
         const int index = view.batch != nullptr ? shared_index(view.batch, import->id) : -1;
 
@@ -60,7 +60,10 @@ MOVIELENS_INGEST_FUNCTION(_live_imports) {
             const Progress progress = read_progress(view.batch, index);
             put_import(set, import->id, true, &progress);
         } else {
-            put_import(set, import->id, import_is_alive(&ledger, import), nullptr);
+            const bool alive = import_is_alive(&ledger, import);
+            /* It may have ended since it was read. */
+            const bool open = alive || (read_visible_import(&ledger, import->id, false, import) && is_open(import));
+            put_import(set, import->id, alive || !open, nullptr);
         }
         close_batch_view(&view);
     }

@@ -28,6 +28,10 @@ struct Load {
 /* One of the texts that the extension's SQL makes of the imports, line by line. */
 void report(const Load *load, const char *function) {
     Datum ids[kMostImports];
+    /* A function of SQL keeps its plans, a megabyte, as long as the context that it was looked up in. */
+    const MemoryContext context =
+        AllocSetContextCreate(CurrentMemoryContext, "movielens_ingest report", ALLOCSET_DEFAULT_SIZES);
+    const MemoryContext caller = MemoryContextSwitchTo(context);
 
     for (int i = 0; i < load->count; i++) {
         ids[i] = Int64GetDatum(load->ids[i]);
@@ -44,6 +48,8 @@ void report(const Load *load, const char *function) {
     for (char *line; lines != nullptr && (line = strsep(&lines, "\n")) != nullptr;) {
         ereport(INFO, (errmsg_internal("%s", line)));
     }
+    MemoryContextSwitchTo(caller);
+    MemoryContextDelete(context);
 }
 
 struct WaitStep {

@@ -17,6 +17,8 @@ using namespace movielens_ingest::pg;
 
 namespace {
 
+constexpr long kEndInterval = 10; /* milliseconds, while a leader ends */
+
 /* It runs as its owner. */
 Identity identity_of_resume(const Ledger *ledger, const VisibleImport *import) {
     Identity identity;
@@ -41,11 +43,39 @@ Identity identity_of_resume(const Ledger *ledger, const VisibleImport *import) {
     return identity;
 }
 
+struct BatchState {
+    bool ended;    /* every import of it */
+    bool complete; /* the same, and none failed or was cancelled */
+};
+
+BatchState state_of_batch(const Ledger *ledger, int64 batch_id) {
+    BatchState state = {true, true};
+    int count;
+    const BatchMember *members = read_batch(ledger, batch_id, &count);
+
+    for (int i = 0; i < count; i++) {
+        state.ended = state.ended && !members[i].processing && strcmp(members[i].status, kQueued) != 0;
+        state.complete = state.complete && members[i].completed;
+    }
+    return state;
+}
+
+/* A leader outlives the end of its last import for a moment. */
+void let_leader_end(const Ledger *ledger, int64 batch_id) {
+    while (state_of_batch(ledger, batch_id).ended && lock_is_held(leader_lock(ledger->files, batch_id))) {
+        (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, kEndInterval, PG_WAIT_EXTENSION);
+        ResetLatch(MyLatch);
+        CHECK_FOR_INTERRUPTS();
+    }
+}
+
 /* False, with a NOTICE: there is nothing to resume. */
 bool can_be_resumed(const Ledger *ledger, const VisibleImport *import) {
+    let_leader_end(ledger, import->batch_id);
     const bool led = lock_is_held(leader_lock(ledger->files, import->batch_id));
 
-    if (strncmp(import->status, "Completed", strlen("Completed")) == 0) {
+    if (strncmp(import->status, "Completed", strlen("Completed")) == 0 &&
+        (led || state_of_batch(ledger, import->batch_id).complete)) {
         ereport(NOTICE, (errmsg("import " INT64_FORMAT " is complete", import->id)));
         return false;
     }
@@ -94,6 +124,15 @@ MOVIELENS_INGEST_FUNCTION(ml_resume) {
     if (!can_be_resumed(&ledger, &import)) {
         PG_RETURN_BOOL(false);
     }
+    /* Of two that resume it at once, the second waits for the first here, with no row locked, and finds it running. */
+    lock_resume(ledger.files, import.batch_id);
+    if (!read_visible_import(&ledger, id, false, &import)) {
+        raise_unknown_import(id);
+    }
+    if (!can_be_resumed(&ledger, &import)) {
+        unlock_resume(ledger.files, import.batch_id);
+        PG_RETURN_BOOL(false);
+    }
     const BatchMember *members = read_batch(&ledger, import.batch_id, &count);
     for (int i = 0; i < count; i++) {
         Import member;
@@ -103,16 +142,6 @@ MOVIELENS_INGEST_FUNCTION(ml_resume) {
             require_same_file(&ledger, &member);
         }
     }
-
-    /* Of two that resume it at once, the second waits for the first here, and then finds it running. */
-    lock_batch(&ledger, import.batch_id);
-    if (!read_visible_import(&ledger, id, false, &import)) {
-        raise_unknown_import(id);
-    }
-    if (!can_be_resumed(&ledger, &import)) {
-        PG_RETURN_BOOL(false);
-    }
-    members = read_batch(&ledger, import.batch_id, &count);
     reopen_batch(&ledger, import.batch_id, &identity);
     for (int i = 0; i < count; i++) {
         if (!members[i].completed) {

@@ -58,9 +58,12 @@ void report_bytes(uint64 read_bytes) {
     pgstat_progress_update_param(PROGRESS_COPY_BYTES_PROCESSED, static_cast<int64>(read_bytes));
 }
 
-void report_tuples(int64 tuples) {
-    note_live(tuples);
-    pgstat_progress_update_param(PROGRESS_COPY_TUPLES_PROCESSED, tuples);
+void report_tuples(int64 tuples, int64 excluded) {
+    const int parameters[] = {PROGRESS_COPY_TUPLES_PROCESSED, PROGRESS_COPY_TUPLES_EXCLUDED};
+    const int64 values[] = {tuples, excluded};
+
+    note_live(tuples + excluded);
+    pgstat_progress_update_multi_param(lengthof(parameters), parameters, values);
 }
 
 void report_chunk_ended() { pgstat_progress_end_command(); }

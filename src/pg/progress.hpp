@@ -24,8 +24,9 @@ void report_live(SharedSlot *slot, const core::Chunk *chunk);
 void report_chunk(Oid target, uint64 total_bytes, uint64 read_bytes, const ChunkCounts *counts);
 void report_chunk_ended();
 
-/* Within a chunk that has been reported: what has been read of it, and how many tuples are in. */
+/* Within a chunk that has been reported: what has been read of it, and how many tuples are in, or refused or skipped.
+ */
 void report_bytes(uint64 read_bytes);
-void report_tuples(int64 tuples);
+void report_tuples(int64 tuples, int64 excluded);
 
 } // namespace movielens_ingest::pg

@@ -74,6 +74,11 @@ TupleTableSlot *next_slot(Insertion *insertion) {
     return *slot;
 }
 
+void report_range(const TupleRange *range) {
+    report_tuples(range->inserted_before + static_cast<int64>(range->inserted),
+                  range->excluded_before + static_cast<int64>(range->skipped));
+}
+
 void end_insertion(Insertion *insertion) {
     flush(insertion);
     FreeBulkInsertState(insertion->bulk_state);
@@ -120,6 +125,7 @@ void insert_range(void *argument) {
 
         if (one_by_one && !ExecBRInsertTriggers(estate, relinfo, slot)) {
             range->skipped++;
+            report_range(range);
             continue;
         }
         if (constraints != nullptr && constraints->has_generated_stored) {
@@ -136,14 +142,14 @@ void insert_range(void *argument) {
         if (one_by_one) {
             table_tuple_insert(target, slot, insertion->command_id, 0, insertion->bulk_state);
             insert_index_entries(insertion, slot);
-            report_tuples(range->inserted_before + static_cast<int64>(range->inserted));
+            report_range(range);
         } else {
             ExecMaterializeSlot(slot);
             insertion->buffered++;
             insertion->buffered_bytes += range->tuples[i]->t_len;
             if (insertion->buffered == kMostBuffered || insertion->buffered_bytes > kMostBufferedBytes) {
                 flush(insertion);
-                report_tuples(range->inserted_before + static_cast<int64>(range->inserted));
+                report_range(range);
             }
         }
     }

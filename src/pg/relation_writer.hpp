@@ -13,6 +13,7 @@ struct TupleRange {
     Relation target;          /* open, with RowExclusiveLock */
     const Bitmapset *columns; /* that the file loads, by column_numbers() */
     int64 inserted_before;    /* tuples of the chunk, for pg_stat_progress_copy */
+    int64 excluded_before;    /* refused or skipped */
     const HeapTuple *tuples;
     int from;
     int to;

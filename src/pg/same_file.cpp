@@ -36,7 +36,7 @@ void raise_other_file(const Import *import, const char *detail) {
 } // namespace
 
 void require_same_file(const Ledger *ledger, const Import *import) {
-    const FileIdentity found = identify_file(import->path);
+    const FileIdentity found = identify_file(check_path(import->path));
     int count;
 
     if (memcmp(&found, &import->file, sizeof(found)) == 0) {
@@ -45,6 +45,9 @@ void require_same_file(const Ledger *ledger, const Import *import) {
     if (found.size != import->file.size) {
         raise_other_file(import, psprintf("Its size was " INT64_FORMAT " bytes and is " INT64_FORMAT " bytes.",
                                           import->file.size, found.size));
+    }
+    if (import->rows < 0) {
+        raise_other_file(import, "It was not planned to the end, so nothing tells whether its bytes are the same.");
     }
     const core::Chunk *chunks = unloaded_chunks(ledger, import->id, &count);
     auto *checksum = construct<core::Checksum>(CurrentMemoryContext);

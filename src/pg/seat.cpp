@@ -64,9 +64,7 @@ BackgroundWorkerHandle *register_scout(Oid database) {
     LeaderArguments arguments;
 
     memset(&arguments, 0, sizeof(arguments));
-    /* It runs fixed statements of the ledger only. */
     arguments.identity.database = database;
-    arguments.identity.user = BOOTSTRAP_SUPERUSERID;
     return register_entry("movielens_ingest scout", nullptr, &arguments);
 }
 
@@ -94,6 +92,9 @@ SeatVisit sit_down(dsm_handle handle) {
         visit.duty = SeatDuty::Tend;
         visit.arguments = seat->heir;
         visit.arguments.xid = InvalidTransactionId;
+        /* It runs fixed statements of the ledger only; the role of the dead may not log in any more. */
+        visit.arguments.identity.authenticated_user = visit.arguments.identity.session_user = InvalidOid;
+        visit.arguments.identity.user = BOOTSTRAP_SUPERUSERID;
         if (seat->unborn) {
             visit.unborn = seat->next;
         }

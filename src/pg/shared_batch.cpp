@@ -129,6 +129,9 @@ void offer_chunks(SharedBatch *batch, int index, int64 first_chunk, int64 ready_
     import->ready_chunks = ready_chunks;
     import->progress.chunks = ready_chunks;
     import->planned = planned;
+    if (planned && import->progress.phase == Phase::Planning) {
+        import->progress.phase = Phase::Queued; /* until somebody takes a chunk */
+    }
     SpinLockRelease(&batch->mutex);
     ConditionVariableBroadcast(&batch->changed);
 }
@@ -162,7 +165,10 @@ void cancel_import(SharedBatch *batch, int index) {
     SpinLockRelease(&batch->mutex);
     ConditionVariableBroadcast(&batch->changed);
     wake_leader(batch);
+    signal_import(batch, index);
+}
 
+void signal_import(SharedBatch *batch, int index) {
     for (int slot = 0; slot < batch->slots; slot++) {
         SpinLockAcquire(&batch->mutex);
         const int pid = batch->slot[slot].import == index ? batch->slot[slot].pid : 0;
@@ -173,11 +179,31 @@ void cancel_import(SharedBatch *batch, int index) {
     }
 }
 
+void interrupt_leader(SharedBatch *batch, int import) {
+    SpinLockAcquire(&batch->mutex);
+    const bool elsewhere = batch->slot[0].import >= 0 && batch->slot[0].import != import;
+    SpinLockRelease(&batch->mutex);
+    if (elsewhere && BackendPidGetProc(batch->leader_pid) != nullptr) {
+        (void)kill(batch->leader_pid, SIGINT);
+    }
+}
+
 bool import_is_cancelled(SharedBatch *batch, int import) {
     SpinLockAcquire(&batch->mutex);
     const bool cancelled = batch->imports[import].cancelled;
     SpinLockRelease(&batch->mutex);
     return cancelled;
+}
+
+bool some_import_is_cancelled(SharedBatch *batch) {
+    bool some = false;
+
+    SpinLockAcquire(&batch->mutex);
+    for (int i = 0; i < batch->import_count; i++) {
+        some = some || batch->imports[i].cancelled;
+    }
+    SpinLockRelease(&batch->mutex);
+    return some;
 }
 
 void set_loaded(SharedBatch *batch, int import) {
@@ -199,6 +225,23 @@ bool import_is_planned(SharedBatch *batch, int import) {
     const bool planned = batch->imports[import].planned;
     SpinLockRelease(&batch->mutex);
     return planned;
+}
+
+uint32 imports_behind(SharedBatch *batch, int import) {
+    uint32 behind = 1U << import;
+    uint32 before = 0;
+
+    SpinLockAcquire(&batch->mutex);
+    while (behind != before) {
+        before = behind;
+        for (int i = 0; i < batch->import_count; i++) {
+            if (!batch->imports[i].stopped && (batch->imports[i].prerequisites & behind) != 0) {
+                behind |= 1U << i;
+            }
+        }
+    }
+    SpinLockRelease(&batch->mutex);
+    return behind;
 }
 
 bool import_may_begin(SharedBatch *batch, int import) {

@@ -106,12 +106,19 @@ bool import_is_stopped(SharedBatch *batch, int import);
 bool import_is_planned(SharedBatch *batch, int import);
 /* The same, and the leader will end it as Cancelled. Processes that load its chunks are cancelled. */
 void cancel_import(SharedBatch *batch, int import);
+/* Cancels these processes once more. */
+void signal_import(SharedBatch *batch, int import);
+/* The leader is at another import, whose chunk may take long, and only it can end this one: it gives that chunk up. */
+void interrupt_leader(SharedBatch *batch, int import);
 bool import_is_cancelled(SharedBatch *batch, int import);
+bool some_import_is_cancelled(SharedBatch *batch);
 /* All of it is in: what waits for it may begin. */
 void set_loaded(SharedBatch *batch, int import);
 bool import_is_loaded(SharedBatch *batch, int import);
 /* All that it waits for is in. */
 bool import_may_begin(SharedBatch *batch, int import);
+/* The import and those that wait for it, by index as bits, without those that were stopped. */
+uint32 imports_behind(SharedBatch *batch, int import);
 
 /* Sleeps so many milliseconds. True: it was cut short because the import was stopped. */
 bool sleep_unless_stopped(SharedBatch *batch, int import, long milliseconds);

@@ -18,7 +18,6 @@ extern "C" void movielens_ingest_worker_main(Datum) {
     memset(&loader, 0, sizeof(loader));
     loader.identity = arguments.identity;
     loader.slot = arguments.slot;
-    loader.held = -1;
     loader.shared = attach_shared_batch(arguments.segment);
     if (loader.shared != nullptr) {
         begin_transaction(&loader.identity);

@@ -1,5 +1,6 @@
-# Few worker slots: fewer workers, down to the leader alone; none at all: an error at commit that names
-# max_worker_processes and leaves nothing behind. max_workers is the number of processes that load, the leader counted.
+# Few worker slots: fewer workers, down to the leader alone. None at all: the import is Queued while another one of its
+# database is alive, and starts when a slot comes free; else there is an error at commit that names max_worker_processes
+# and leaves nothing behind. max_workers is the number of processes that load, the leader counted.
 use strict;
 use warnings;
 
@@ -79,33 +80,65 @@ for my $free (2, 1)
 		'its processes end');
 }
 
-# One slot is free, and two imports are to start in one transaction: neither does, and the slot is free again.
-my $count = $node->safe_psql('postgres', 'TRUNCATE free; SELECT count(*) FROM uploaded_files');
-my $full = qr/no background worker slot is free for import \d+.*HINT:  .*max_worker_processes/s;
-my $call = "SELECT ml_import('$path', 'free', $options)";
-fails_like($node, "BEGIN; $call; $call; COMMIT", '53400', $full, 'a slot for one of two imports: error at COMMIT');
-poll($node, "SELECT count(*) = @{[ scalar @holders ]} FROM pg_stat_activity WHERE backend_type LIKE 'movielens_ingest%'",
-	'the leader that had got a slot ends');
-is($node->safe_psql('postgres', 'SELECT (SELECT count(*) FROM uploaded_files), (SELECT count(*) FROM free)'), "$count|0",
-	'neither is in the ledger, and nothing is loaded');
-is(imported($node, $path, 'free', "$options, max_workers => 4")->{status}, 'Completed', 'the slot can be used again');
-$count++;
-poll($node, "SELECT count(*) = @{[ scalar @holders ]} FROM pg_stat_activity WHERE backend_type LIKE 'movielens_ingest%'",
-	'its processes end');
 
-# No slot.
-leave_free(0);
-$count++;
+# Statuses and phases of imports.
+sub states
+{
+	my $ids = join(', ', @_);
+	return $node->safe_psql('postgres', "SELECT string_agg(concat_ws(' ', f.status, p.phase), ', ' ORDER BY f.id)
+		FROM uploaded_files f LEFT JOIN ml_progress p USING (id) WHERE f.id IN ($ids)");
+}
+
+# One slot is free, and two imports start in one transaction: the second is queued.
+my $held = "SELECT ml_import('$holder', 'held', force => true, max_workers => 1)";
+my @pair = split(/\n/, $node->safe_psql('postgres', "BEGIN; $held; $held; COMMIT"));
+wait_at_gate($node, $slots);
+is(states(@pair), 'Processing loading, Queued queued', 'a slot for one of two imports: the first runs, the second is queued');
+
+# No slot, while others run: queued, alone or with the rest of a transaction.
 $node->safe_psql('postgres', 'TRUNCATE free');
-fails_like($node, $call, '53400', $full, 'no slot: the statement fails');
-fails_like($node, "BEGIN; $call; INSERT INTO free VALUES (0); COMMIT", '53400', $full, 'no slot: COMMIT fails');
-is($node->safe_psql('postgres', 'SELECT (SELECT count(*) FROM uploaded_files), (SELECT count(*) FROM free)'), "$count|0",
-	'nothing is left behind, neither of the import nor of its transaction');
+my $call = "SELECT ml_import('$path', 'free', $options, max_workers => 4)";
+my @queued = ($node->safe_psql('postgres', $call), $node->safe_psql('postgres', "BEGIN; INSERT INTO free VALUES (0); $call; COMMIT"));
+is(states(@queued), 'Queued queued, Queued queued', 'no slot, other imports run: queued');
+is($node->safe_psql('postgres', "SELECT count(*) FROM free; SELECT count(*) FROM process_chunks WHERE uploaded_file_id IN ($queued[0], $queued[1])"),
+	"1\n0", '... not begun; what else the transaction did is there');
+is($node->safe_psql('postgres', "BEGIN; $held; ROLLBACK; SELECT count(*) FROM uploaded_files WHERE status = 'Queued'"),
+	($queued[1] + 1) . "\n3", '... but not what is rolled back');
+
+# No slot, and no import of this database is alive: its imports do not wait for those of another one.
+$node->safe_psql('postgres', 'CREATE DATABASE other');
+$node->safe_psql('other', 'CREATE EXTENSION movielens_ingest; CREATE TABLE free (id integer, name text)');
+my $full = qr/no background worker slot is free for import \d+.*HINT:  .*max_worker_processes/s;
+fails_like($node, $call, '53400', $full, 'no slot, no import alive: the statement fails', dbname => 'other');
+fails_like($node, "BEGIN; INSERT INTO free VALUES (0); $call; COMMIT", '53400', $full, '... and COMMIT', dbname => 'other');
+fails_like($node, "BEGIN; $call; $call; COMMIT", '53400', $full, '... of two imports too', dbname => 'other');
+my $nothing = "SELECT (SELECT count(*) FROM uploaded_files), (SELECT count(*) FROM process_chunks), (SELECT count(*) FROM free),
+	(SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+	  WHERE datname = current_database() AND locktype IN ('object', 'advisory')),
+	(SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'movielens_ingest%' AND datname = current_database())";
+is($node->safe_psql('other', $nothing), '0|0|0|0|0', 'nothing is left behind, neither of the import nor of its transaction');
+is(states(@queued), 'Queued queued, Queued queued', '... and the queue is as it was');
 
 open_gate($gate);
-is(join(' ', map { wait_import($node, $_)->{status} } @holders), join(' ', ('Completed') x @holders), 'the imports that held the slots complete');
+is(join(' ', map { wait_import($node, $_)->{status} } @holders, @pair, @queued), join(' ', ('Completed') x ($slots + 3)),
+	'slots come free: those that held them complete, and those that were queued');
+is($node->safe_psql('postgres', 'SELECT count(*), count(DISTINCT id) FROM free'), '2001|1001', '... with all their rows');
 processes_gone($node);
-is(imported($node, $path, 'free', $options)->{status}, 'Completed', 'with slots free again an import starts');
+is(json_row($node, "SELECT * FROM ml_wait(" . $node->safe_psql('other', $call) . ")", 'other')->{status}, 'Completed',
+	'with slots free again an import of the other database starts');
+processes_gone($node);
+
+# What takes the slots need not be an import: the server has one, for the launcher of logical replication, or none at all.
+for my $settings ('max_worker_processes = 1 max_logical_replication_workers = 1', 'max_worker_processes = 0 max_logical_replication_workers = 0')
+{
+	$node->append_conf('postgresql.conf', join("\n", split(/(?<=\d) /, $settings)));
+	$node->restart;
+	poll($node, "SELECT count(*) = current_setting('max_worker_processes')::integer FROM pg_stat_activity
+		WHERE backend_type = 'logical replication launcher'", 'the launcher of logical replication has the slot');
+	$node->safe_psql('other', 'TRUNCATE free; TRUNCATE uploaded_files CASCADE');
+	fails_like($node, $call, '53400', $full, "$settings: the statement fails", dbname => 'other');
+	is($node->safe_psql('other', $nothing), '0|0|0|0|0', '... and nothing is left behind');
+}
 
 $node->stop;
 done_testing();
