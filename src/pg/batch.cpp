@@ -158,6 +158,7 @@ void end(Batch *batch, int index, const char *status, const char *sqlstate, cons
     }
     release_lock(import_lock(loader->ledger.files, id));
     allow_others(loader->shared); /* should it have wanted to be alone */
+    release_lock(suspect_lock());
     if (!completed) {
         fail_dependents(batch, index, status != nullptr ? status : kFailed);
     }
@@ -216,6 +217,7 @@ void take_error(Batch *batch, const ErrorData *error) {
     withdraw_attempt();
     (void)abandoned_chunk(batch->loader.shared, 0, &chunk_import, &chunk);
     allow_others(batch->loader.shared);
+    release_lock(suspect_lock());
     if (is_cancel(error)) {
         take_cancel(batch);
         return;

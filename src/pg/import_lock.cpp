@@ -29,13 +29,23 @@ LOCKTAG leader_lock(Oid files, int64 batch_id) { return lock_tag(files, batch_id
 LOCKTAG mover_lock(Oid files) { return lock_tag(files, 0, 0); }
 LOCKTAG starting_lock(Oid files) { return lock_tag(files, 0, kLeader); }
 
+LOCKTAG suspect_lock() {
+    LOCKTAG tag;
+
+    SET_LOCKTAG_OBJECT(tag, InvalidOid, ExtensionRelationId, 0, kLeader);
+    tag.locktag_lockmethodid = USER_LOCKMETHOD;
+    return tag;
+}
+
 void hold_lock(LOCKTAG tag) {
     if (!LockHeldByMe(&tag, kLiving)) {
         (void)LockAcquire(&tag, kLiving, true, false);
     }
 }
 
-bool hold_lock_now(LOCKTAG tag) { return LockAcquire(&tag, kLiving, true, true) != LOCKACQUIRE_NOT_AVAIL; }
+bool hold_lock_now(LOCKTAG tag) {
+    return LockHeldByMe(&tag, kLiving) || LockAcquire(&tag, kLiving, true, true) != LOCKACQUIRE_NOT_AVAIL;
+}
 
 void release_lock(LOCKTAG tag) {
     if (LockHeldByMe(&tag, kLiving)) {

@@ -21,6 +21,11 @@ LOCKTAG import_lock(Oid files, int64 import_id);
 LOCKTAG leader_lock(Oid files, int64 batch_id);
 /* Held by every leader that will look at the queue when it ends, beside the others. */
 LOCKTAG mover_lock(Oid files);
+/*
+ * One in the server: of chunks that have seen two crashes, it loads but one at a time, of whatever import or database.
+ * A crash then has one suspect only, and no chunk is given up that was just beside it.
+ */
+LOCKTAG suspect_lock();
 /* Held by those who have a slot for a leader that is starting, beside the others. */
 LOCKTAG starting_lock(Oid files);
 

@@ -3,6 +3,7 @@
 #include "pg/background_process.hpp"
 #include "pg/boundary.hpp"
 #include "pg/chunk_attempt.hpp"
+#include "pg/import_lock.hpp"
 #include "pg/pg.hpp"
 #include "pg/planner.hpp"
 #include "pg/progress.hpp"
@@ -31,6 +32,9 @@ void require_admitted(const Import *import, int64 other) {
                  errhint("To load it again, call ml_import with force => true.")));
     }
 }
+
+/* False: others have to end first, of this batch or of another one with a suspect. */
+bool may_load_suspect(SharedBatch *shared) { return hold_lock_now(suspect_lock()) && exclude_others(shared); }
 
 /* The import was planned to the end before it was interrupted, cancelled or failed. */
 void offer_old_plan(Loader *leader, WorkerPool *pool, int index) {
@@ -102,7 +106,7 @@ bool load_left_chunks(Loader *leader, int index) {
             begin_transaction(&leader->identity);
             fail_crashed_chunk(&leader->ledger, import->id, left[i].number);
             commit_transaction();
-        } else if (left[i].crashes >= kCrashesBeforeAlone && !exclude_others(shared)) {
+        } else if (left[i].crashes >= kCrashesBeforeAlone && !may_load_suspect(shared)) {
             all = false;
         } else {
             take_left_chunk(shared, index, left[i].number);
@@ -111,6 +115,7 @@ bool load_left_chunks(Loader *leader, int index) {
     }
     if (all) {
         allow_others(shared);
+        release_lock(suspect_lock());
     }
     pfree(left);
     return all;
