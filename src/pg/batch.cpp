@@ -271,10 +271,6 @@ Next advance(Batch *batch) {
     int64 number;
     bool all_ended = true;
 
-    batch->current = -1;
-    require_postmaster();
-    look_around(loader);
-    end_given_up(batch);
     for (int i = 0; i < batch->count; i++) {
         all_ended = all_ended && batch->ended[i];
         if (batch->ended[i] || batch->failures[i] != nullptr || !import_is_drained(shared, i) ||
@@ -324,6 +320,10 @@ void run(Batch *batch) {
             if (errors > 1) {
                 (void)WaitLatch(MyLatch, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, kRefreshInterval, PG_WAIT_EXTENSION);
             }
+            batch->current = -1;
+            require_postmaster();
+            look_around(&batch->loader);
+            end_given_up(batch); /* a cancel that comes now must not put off what one before has asked for */
             RESUME_CANCEL_INTERRUPTS(); /* here a leader can be cancelled, nowhere else */
             next = advance(batch);
             HOLD_CANCEL_INTERRUPTS();
@@ -333,7 +333,7 @@ void run(Batch *batch) {
         {
             HOLD_CANCEL_INTERRUPTS(); /* the error has reset the count */
             error = abort_transaction(context);
-            errors++;
+            errors += is_cancel(error) ? 0 : 1;
         }
         PG_END_TRY();
         if (error != nullptr) {

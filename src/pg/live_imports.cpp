@@ -4,6 +4,7 @@
  */
 #include "pg/boundary.hpp"
 #include "pg/import_wait.hpp"
+#include "pg/launch.hpp"
 #include "pg/ledger.hpp"
 #include "pg/pg.hpp"
 #include "pg/shared_batch.hpp"
@@ -60,7 +61,8 @@ MOVIELENS_INGEST_FUNCTION(_live_imports) {
             const Progress progress = read_progress(view.batch, index);
             put_import(set, import->id, true, &progress);
         } else {
-            const bool alive = import_is_alive(&ledger, import);
+            /* One that this transaction starts has no leader yet. */
+            const bool alive = made_by_this_transaction(import->id) || import_is_alive(&ledger, import);
             /* It may have ended since it was read. */
             const bool open = alive || (read_visible_import(&ledger, import->id, false, import) && is_open(import));
             put_import(set, import->id, alive || !open, nullptr);

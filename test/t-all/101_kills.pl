@@ -119,7 +119,7 @@ sub imports { return sql('SELECT count(*) FROM uploaded_files WHERE id > ' . $_[
 sub call
 {
 	my ($last) = @_;
-	return "SELECT count(*) FROM ml_import_dataset('$directory', chunk_size => 200, max_workers => 3, force => true)" if !imports($last);
+	return "SELECT count(*) FROM ml_import_dataset('$directory', chunk_size => 100, max_workers => 3, force => true)" if !imports($last);
 	return if sql("SELECT count(*) FROM ml_progress WHERE phase <> 'interrupted'");
 	my $id = sql("SELECT id FROM uploaded_files WHERE id > $last AND status NOT LIKE 'Completed%' ORDER BY random() LIMIT 1");
 	return $id eq '' ? undef : "SELECT ml_resume($id)";
@@ -175,22 +175,26 @@ for my $round (0 .. $rounds)
 	sql('TRUNCATE ' . join(', ', values %tables));
 	my $last = sql('SELECT coalesce(max(id), 0) FROM uploaded_files');
 	my @happened;
-	my $start = time;
-	for (1 .. $round && 1 + rand(5))
+	my $most = $round && 1 + int(rand(5));
+	for (1 .. 3 * $most)
 	{
 		my $call = call($last);
-		my ($after, $end) = (rand(rand() < 0.2 ? 0.03 : $whole), $ends[ rand @ends ]);
-		my $session = defined $call ? in_session($node, "$call /* call */") : undef;
-		sleep($after);
+		last if @happened == $most || (!defined $call && !sql('SELECT count(*) FROM ml_progress'));
+		my $end = $ends[ rand @ends ];
+		my $after = rand(rand() < 0.3 ? 0.03 : $whole);
+		# A session is met before it has committed, or while it does.
+		my $slowly = $end->[0] eq 'the session' ? '; SELECT pg_sleep(random() / 10)' : '';
+		my $session = defined $call ? in_session($node, "$call /* call */$slowly") : undef;
+		sleep($slowly ? rand(0.1) : $after);
 		my $how = $end->[1]();
 		$session->finish if defined $session;
-		push @happened, sprintf('%s %s after %.2f s', $end->[0], $how, $after) if defined $how;
-		# What was told to end does so before it is looked at again, or goes on.
-		poll($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'movielens_ingest leader'", 'the leader ends') if rand() < 0.5;
+		push @happened, "$end->[0] $how" if defined $how;
+		# What was told to end does so before it is looked at again; or it goes on meanwhile.
+		processes_gone($node) if rand() < 0.2;
 	}
 	my $name = "round $round (" . (join(', ', @happened) || 'nothing happens') . ')';
 	ok(resume_to_the_end($last), "$name: resumed to the end");
-	$whole //= time - $start;
+	$whole //= sql("SELECT extract(epoch FROM max(end_time) - min(start_time)) FROM uploaded_files WHERE id > $last");
 	check($last, $name);
 }
 

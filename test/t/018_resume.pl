@@ -167,21 +167,20 @@ for my $function ('terminate', 'cancel')
 
 # --- in the middle of planning ---
 
-# No chunk is in the ledger yet; then some are, as when a later step of the planner was interrupted.
+# The leader stops at the gate before the first chunk is in the ledger.
 sub unplanned_import
 {
 	my ($file) = @_;
 	sql('TRUNCATE t');
-	my $session = $node->background_psql('postgres');
-	$session->query_safe('BEGIN; LOCK TABLE process_chunks IN EXCLUSIVE MODE');
+	add_gate($node, 'process_chunks');
+	$gate = close_gate($node);
 	$id = start_import($node, $file, 't', $options);
-	poll($node, "SELECT count(*) = 1 FROM pg_locks WHERE relation = 'process_chunks'::regclass AND NOT granted", 'the leader plans');
-	is(sql("SELECT phase FROM ml_progress"), 'planning', 'an import is being planned');
+	wait_at_gate($node, 1);
+	is(sql('SELECT phase FROM ml_progress'), 'planning', 'an import is being planned');
 	sql('SELECT pg_terminate_backend(' . pid_of('leader') . ')');
-	poll($node, "SELECT phase = 'interrupted' FROM ml_progress WHERE id = $id", 'the leader ends');
-	$session->query_safe('COMMIT');
-	$session->quit;
 	processes_gone($node);
+	open_gate($gate);
+	sql('DROP TRIGGER gate ON process_chunks');
 	$row = json_row($node, 'SELECT * FROM ml_progress');
 	is("$row->{phase} $row->{chunks_total} $row->{percent}", 'interrupted 0 0', '... and is interrupted');
 	is($row->{rows_total}, undef, '... with nobody knowing how many records there are');
@@ -191,6 +190,7 @@ sub unplanned_import
 unplanned_import($path);
 resumes('interrupted before there was a chunk');
 
+# As when a later step of the planner was interrupted (for a real one see t-all/101).
 held_import();
 sql('SELECT pg_terminate_backend(' . pid_of('leader') . ')');
 processes_gone($node);

@@ -193,6 +193,14 @@ $holder->finish;
 is(join('', $canceller->finish), 't', 'while its leader makes ready: cancelled');
 cancelled('making ready', $id, 20);
 
+# --- resumed at once, while the leader that has ended it is about to leave ---
+
+new_table(q(IF NEW.id = 15 THEN RAISE EXCEPTION 'always' USING ERRCODE = '58P01'; END IF));
+$id = start_import($node, $path, 't', "$options, max_workers => 3");
+is(query(join('; ', ("SELECT status FROM ml_wait($id)", "SELECT ml_resume($id)") x 20)), join("\n", ('Failed', 't') x 20), 'resumed as soon as it has ended, twenty times');
+wait_import($node, $id);
+processes_gone($node);
+
 # --- one that was interrupted ---
 
 sub interrupted_import
