@@ -323,8 +323,10 @@ void run(Batch *batch) {
             batch->current = -1;
             require_postmaster();
             look_around(&batch->loader);
-            end_given_up(batch); /* a cancel that comes now must not put off what one before has asked for */
-            RESUME_CANCEL_INTERRUPTS(); /* here a leader can be cancelled, nowhere else */
+            /* A cancel that comes now must not put off what one before has asked for. */
+            end_given_up(batch);
+            /* Here a leader can be cancelled, nowhere else. */
+            RESUME_CANCEL_INTERRUPTS();
             next = advance(batch);
             HOLD_CANCEL_INTERRUPTS();
             errors = 0;
