@@ -27,6 +27,8 @@ void require_postmaster() {
     }
 }
 
+void wake_postmaster() { SendPostmasterSignal(PMSIGNAL_BACKGROUND_WORKER_CHANGE); }
+
 void begin_process(void *arguments, Size size) {
     /* The default ends the process from within the handler (bgworker_die, before PostgreSQL 19). */
     pqsignal(SIGTERM, die);

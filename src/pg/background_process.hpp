@@ -26,6 +26,13 @@ BackgroundWorkerHandle *register_process(const char *function, const char *type,
  */
 void require_postmaster();
 
+/*
+ * Before PostgreSQL 16 the postmaster may sleep on, for a minute at most, when a process has ended that is to be
+ * started again: if SIGCHLD comes while it is busy, its handler runs just before select(). For those who wait for the
+ * process.
+ */
+void wake_postmaster();
+
 /* The first thing that such a process does: signals are handled as in a backend, and arguments are read. */
 void begin_process(void *arguments, Size size);
 

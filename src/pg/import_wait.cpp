@@ -101,6 +101,8 @@ WaitEnd wait_for_import(const Ledger *ledger, VisibleImport *import, TimestampTz
                 raise_unknown_import(import->id);
             }
             return is_open(import) ? WaitEnd::Interrupted : WaitEnd::Ended;
+        } else {
+            wake_postmaster(); /* the next leader of the queue is to be started in the slot of the last one */
         }
         if (until != 0 && GetCurrentTimestamp() >= until) {
             return WaitEnd::TimedOut;

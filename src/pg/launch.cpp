@@ -6,6 +6,7 @@
  */
 #include "pg/launch.hpp"
 
+#include "pg/background_process.hpp"
 #include "pg/import_lock.hpp"
 #include "pg/pg.hpp"
 #include "pg/queue.hpp"
@@ -89,6 +90,7 @@ bool launch_or_queue(PendingBatch *batch, const Ledger *ledger) {
                      errmsg("no background worker slot is free for import " INT64_FORMAT, batch->arguments.batch_id),
                      errhint("You may need to increase max_worker_processes.")));
         }
+        wake_postmaster();
         sleep_on_latch(kHandOverInterval);
     }
 }

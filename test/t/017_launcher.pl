@@ -159,34 +159,37 @@ $node->restart;
 
 # --- a chunk that crashes the server each time ---
 
-# Chunk 4 of c does it: twice when chunk 5 of c and chunk 5 of d, another import, are being loaded beside it. Then it is
-# tried while no other suspect is. The other two pass in their third attempt, before it or after it.
+# Chunk 4 of c does it: twice while chunk 5 of c and chunk 5 of d, another import, are being loaded. These three are suspects
+# then, of which one is loaded at a time: chunk 4 waits a while for another one before it crashes the server a third time,
+# and so does chunk 5 of d for chunk 4.
 close_all();
 $node->safe_psql('postgres', q(
 	CREATE TABLE c (LIKE t); CREATE TABLE d (LIKE t); CREATE TABLE armed ();
-	CREATE FUNCTION crash() RETURNS trigger LANGUAGE plpgsql AS $$DECLARE third boolean; beside integer; BEGIN
+	CREATE FUNCTION crashes(name text, number integer) RETURNS integer LANGUAGE sql
+		AS $$SELECT crashes FROM process_chunks JOIN uploaded_files f ON f.id = uploaded_file_id WHERE target = name AND chunk_number = number$$;
+	CREATE FUNCTION crash() RETURNS trigger LANGUAGE plpgsql AS $$DECLARE third boolean := crashes('public.c', 4) = 3; BEGIN
 		WHILE NOT EXISTS (SELECT FROM armed) LOOP PERFORM pg_sleep(0.01); END LOOP;
-		SELECT crashes = 3 INTO third FROM process_chunks JOIN uploaded_files f ON f.id = uploaded_file_id WHERE target = 'public.c' AND chunk_number = 4;
-		LOOP
+		FOR i IN 1 .. CASE WHEN third THEN 20 ELSE 600 END LOOP
 			PERFORM pg_sleep(0.1), pg_stat_clear_snapshot();
-			SELECT count(*) INTO beside FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND pid <> pg_backend_pid();
-			EXIT WHEN beside = CASE WHEN third THEN 0 ELSE 2 END;
+			EXIT WHEN (SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND pid <> pg_backend_pid()) = CASE WHEN third THEN 1 ELSE 2 END;
 		END LOOP;
 		EXECUTE format('COPY (SELECT 1) TO PROGRAM %L', 'kill -KILL ' || pg_backend_pid());
 		RETURN NEW;
 	END$$;
-	CREATE FUNCTION gate_twice() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
-		WHILE (SELECT crashes < 3 FROM process_chunks JOIN uploaded_files f ON f.id = uploaded_file_id
-				WHERE target = 'public.' || TG_RELNAME AND chunk_number = 5) LOOP PERFORM pg_sleep(0.01); END LOOP;
+	CREATE FUNCTION beside() RETURNS trigger LANGUAGE plpgsql AS $$DECLARE third boolean := crashes('public.d', 5) = 3; BEGIN
+		FOR i IN 1 .. CASE WHEN third THEN 20 ELSE 600 END LOOP
+			PERFORM pg_sleep(0.1);
+		END LOOP;
 		RETURN NEW;
 	END$$;
 	CREATE TRIGGER crash BEFORE INSERT ON c FOR EACH ROW WHEN (NEW.id = 35) EXECUTE FUNCTION crash();
-	CREATE TRIGGER gate BEFORE INSERT ON c FOR EACH ROW WHEN (NEW.id = 45) EXECUTE FUNCTION gate_twice();
-	CREATE TRIGGER gate BEFORE INSERT ON d FOR EACH ROW WHEN (NEW.id = 45) EXECUTE FUNCTION gate_twice()));
+	CREATE TRIGGER gate BEFORE INSERT ON c FOR EACH ROW WHEN (NEW.id = 45) EXECUTE FUNCTION gate();
+	CREATE TRIGGER beside BEFORE INSERT ON d FOR EACH ROW WHEN (NEW.id = 45) EXECUTE FUNCTION beside()));
 $log = -s $node->logfile;
 my ($id, $innocent) = map { import_into('postgres', $_) } 'c', 'd';
 $node->psql('postgres', 'INSERT INTO armed DEFAULT VALUES'); # may not be told that it has committed
 poll($node, "SELECT count(*) = 1 FROM process_chunks WHERE uploaded_file_id = $id AND status = 'Failed'", 'a chunk is given up');
+open_all();
 poll($node, "SELECT status NOT IN ('Queued', 'Processing') FROM uploaded_files WHERE id = $id", 'the import ends');
 my @crashes = PostgreSQL::Test::Utils::slurp_file($node->logfile, $log) =~ /(all server processes terminated; reinitializing)/g;
 is(scalar(@crashes), 3, 'a chunk crashes the server three times');
