@@ -18,6 +18,7 @@ namespace movielens_ingest::pg {
 
 namespace {
 
+constexpr int kPlanAhead = 4;           /* chunks for each slot: the workers have some while the leader loads one */
 constexpr long kRefreshInterval = 1000; /* milliseconds between two updates of the counts in uploaded_files */
 
 struct Batch {
@@ -293,7 +294,7 @@ Next advance(Batch *batch) {
     }
 
     const int unplanned = next_unplanned(batch);
-    if (unplanned >= 0 && chunks_available(shared) < shared->slots) {
+    if (unplanned >= 0 && chunks_available(shared) < kPlanAhead * shared->slots) {
         batch->current = unplanned;
         plan_import(loader, batch->pool, unplanned);
     } else if (take_chunk(shared, 0, false, &import, &number)) {

@@ -48,9 +48,11 @@ void find_files(Oid schema, const char *directory, const char **names) {
         const int index = table != nullptr ? index_of_table(table) : -1;
 
         if (index >= 0 && names[index] != nullptr) {
+            const bool sorted = strcmp(names[index], entry->d_name) < 0;
             ereport(ERROR, (errcode(ERRCODE_AMBIGUOUS_PARAMETER),
                             errmsg("directory \"%s\" has two files for table \"%s\"", directory, table),
-                            errdetail("They are \"%s\" and \"%s\".", names[index], entry->d_name),
+                            errdetail("They are \"%s\" and \"%s\".", sorted ? names[index] : entry->d_name,
+                                      sorted ? entry->d_name : names[index]),
                             errhint("Import them one by one with ml_import().")));
         }
         if (index >= 0) {
