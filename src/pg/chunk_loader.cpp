@@ -180,6 +180,8 @@ void load_chunk(Loader *loader, int index, int64 number, Company company) {
         }
         MemoryContextReset(context);
     }
+    /* Before the leader analyzes the table, or what was inserted would be counted again on top of that. */
+    pgstat_report_stat(true);
     finish_chunk(loader->shared, loader->slot, &end);
     MemoryContextDelete(context);
     report_idle();

@@ -133,8 +133,6 @@ void analyze_target(Loader *leader, int index) {
     }
     set_shared_phase(leader->shared, index, Phase::Analyzing);
     report_activity("movielens_ingest: analyzing %s after import " INT64_FORMAT, import->target, import->id);
-    /* Or what this process has inserted would be counted again, on top of what ANALYZE finds. */
-    pgstat_report_stat(true);
     PG_TRY();
     {
         begin_transaction(&leader->identity);
