@@ -181,7 +181,9 @@ void signal_import(SharedBatch *batch, int index) {
 
 void interrupt_leader(SharedBatch *batch, int import) {
     SpinLockAcquire(&batch->mutex);
-    const bool elsewhere = batch->slot[0].import >= 0 && batch->slot[0].import != import;
+    /* Once it has ended the import, a cancel would be taken for one by hand, of all imports. */
+    const bool elsewhere = batch->slot[0].import >= 0 && batch->slot[0].import != import &&
+                           batch->imports[import].progress.phase != Phase::Ended;
     SpinLockRelease(&batch->mutex);
     if (elsewhere && BackendPidGetProc(batch->leader_pid) != nullptr) {
         (void)kill(batch->leader_pid, SIGINT);
