@@ -51,6 +51,15 @@ void offer_old_plan(Loader *leader, WorkerPool *pool, int index) {
     start_workers(pool);
 }
 
+/* An earlier leader may have planned and loaded a part. */
+void show_planning(Loader *leader, int index) {
+    begin_transaction(&leader->identity);
+    Progress progress = read_ledger_progress(&leader->ledger, leader->imports[index]->id);
+    commit_transaction();
+    progress.phase = Phase::Planning;
+    set_shared_progress(leader->shared, index, &progress);
+}
+
 } // namespace
 
 void plan_import(Loader *leader, WorkerPool *pool, int index) {
@@ -67,7 +76,11 @@ void plan_import(Loader *leader, WorkerPool *pool, int index) {
         return;
     }
 
+    report_planning(import);
     set_shared_phase(leader->shared, index, Phase::Planning);
+    if (leader->shared->imports[index].ready_chunks == 0) {
+        show_planning(leader, index); /* else planning starts again, beside others who load and count */
+    }
     core::ChunkPlanner *planner = make_planner(import);
     do {
         chunks = plan_step(leader, import, planner, chunks);

@@ -22,11 +22,15 @@ core::ChunkPlanner *make_planner(const Import *import) {
         static_cast<uint64_t>(import->options.min_chunks));
 }
 
+void report_planning(const Import *import) {
+    report_activity("movielens_ingest: planning import " INT64_FORMAT " of file \"%s\"", import->id, import->path);
+}
+
 int64 plan_step(const Loader *loader, const Import *import, core::ChunkPlanner *planner, int64 planned_chunks) {
     uint64 bytes = 0;
     int count = 0;
 
-    report_activity("movielens_ingest: planning import " INT64_FORMAT " of file \"%s\"", import->id, import->path);
+    report_planning(import);
     begin_transaction(&loader->identity);
     auto *buffer = static_cast<char *>(palloc(kBufferSize));
     auto *chunks = static_cast<core::Chunk *>(palloc(sizeof(core::Chunk) * kStepChunks));

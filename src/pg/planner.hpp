@@ -12,6 +12,9 @@ namespace movielens_ingest::pg {
 /* Makes the planner of an import, in the current memory context. */
 core::ChunkPlanner *make_planner(const Import *import);
 
+/* Shows in pg_stat_activity that this process plans the file. */
+void report_planning(const Import *import);
+
 /*
  * Reads on for a while and commits the chunks that are cut, as Pending; with the last of them the import's row_count.
  * Returns how many chunks are in the ledger then. planner->done() tells whether it was the last step.

@@ -1,7 +1,7 @@
 # A data set is loaded while, at random moments, its processes are killed, terminated or cancelled, the server is stopped
 # or killed, one of its imports is cancelled; and is resumed until it is complete. Each time the tables are as after COPY,
-# the ledger agrees, and nothing is left behind: locks, processes, shared memory, temporary files. And a file that is
-# interrupted between two steps of its planning goes on from there.
+# the ledger agrees, and nothing is left behind: locks, processes, shared memory, temporary files. An import that is
+# cancelled takes no other with it. And a file that is interrupted between two steps of its planning goes on from there.
 #
 # SEED=n repeats a run's choices (not its moments, which depend on the machine), ROUNDS=n sets its length.
 #
@@ -197,6 +197,29 @@ for my $round (0 .. $rounds)
 	$whole //= sql("SELECT extract(epoch FROM max(end_time) - min(start_time)) FROM uploaded_files WHERE id > $last");
 	check($last, $name);
 }
+
+# --- a cancel is for one import ---
+
+# The processes that are cancelled go on with the other one at once, and max_retries forgives nothing.
+my $pair = PostgreSQL::Test::Utils::tempdir('pair');
+append_to_file("$pair/movies.csv", "movieId,title,genres\n" . join('', map { "$_,title $_,genre\n" } 1 .. 400));
+append_to_file("$pair/genome-tags.csv", "tagId,tag\n" . join('', map { "$_,tag $_\n" } 1 .. 100));
+sql(q(
+	CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(TG_ARGV[0]::float8); RETURN NEW; END$$;
+	CREATE TRIGGER slow BEFORE INSERT ON movies FOR EACH ROW EXECUTE FUNCTION slow(0.002);
+	CREATE TRIGGER slow BEFORE INSERT ON genome_tags FOR EACH ROW EXECUTE FUNCTION slow(0.02)));
+my @ended;
+for (1 .. $rounds)
+{
+	sql('TRUNCATE ' . join(', ', values %tables));
+	sql("SELECT ml_import_dataset('$pair', chunk_size => 10, max_workers => 3, max_retries => 0, force => true)");
+	my ($tags, $movies) = map { sql("SELECT max(id) FROM uploaded_files WHERE file_name = '$_.csv'") } qw(genome-tags movies);
+	poll($node, "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%loading chunk % of import $tags %'", 'it is being loaded');
+	sql("SELECT ml_cancel($tags)");
+	push @ended, join(' ', map { wait_import($node, $_)->{status} } $tags, $movies);
+}
+is(join(', ', grep { $_ ne 'Cancelled Completed' } @ended), '', "of two imports that are loaded together one is cancelled, @{[ scalar @ended ]} times: the other completes");
+processes_gone($node);
 
 # --- between two steps of planning ---
 
