@@ -143,7 +143,7 @@ void end(Batch *batch, int index, const char *status, const char *sqlstate, cons
     begin_transaction(&loader->identity);
     if (reopen_ledger(loader->ledger.files, &loader->ledger)) {
         const char *last = end_import(&loader->ledger, id, status, sqlstate, error);
-        completed = strncmp(last, "Completed", strlen("Completed")) == 0;
+        completed = is_complete(last);
     } else {
         ereport(LOG,
                 (errmsg("extension \"movielens_ingest\" was dropped while import " INT64_FORMAT " was running", id)));
@@ -436,19 +436,14 @@ ErrorData *try_prepare(Batch *batch, int64 batch_id) {
 }
 
 /* The batch could not even begin: a setting of its session may not exist any more. */
-void fail_batch(Batch *batch, int64 batch_id, const ErrorData *error) {
+void end_unbegun(Batch *batch, int64 batch_id, const ErrorData *error) {
     Loader *loader = &batch->loader;
-    int count;
 
     ereport(LOG, (errcode(error->sqlerrcode),
                   errmsg("import " INT64_FORMAT " could not begin: %s", batch_id, error->message)));
     begin_transaction(&loader->identity);
     if (reopen_ledger(loader->ledger.files, &loader->ledger)) {
-        const BatchMember *members = read_batch(&loader->ledger, batch_id, &count);
-
-        for (int i = 0; i < count; i++) {
-            (void)end_import(&loader->ledger, members[i].id, kFailed, sqlstate_of(error), error->message);
-        }
+        fail_batch(&loader->ledger, batch_id, sqlstate_of(error), error->message);
     }
     commit_transaction();
 }
@@ -463,7 +458,7 @@ void lead_batch(const Identity *identity, const Ledger *ledger, int64 batch_id) 
     batch->loader.look_around = look_around;
     ErrorData *error = try_prepare(batch, batch_id);
     if (error != nullptr) {
-        fail_batch(batch, batch_id, error);
+        end_unbegun(batch, batch_id, error);
         return;
     }
     for (int i = 0; i < batch->count; i++) {

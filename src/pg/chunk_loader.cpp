@@ -108,8 +108,6 @@ bool end_attempt(Loader *loader, int import, const LedgerChunk *chunk, const Err
 
 } // namespace
 
-bool find_ledger(Loader *loader, Oid files) { return reopen_ledger(files, &loader->ledger); }
-
 const Import *import_of(Loader *loader, int index) {
     if (loader->imports[index] != nullptr) {
         return loader->imports[index];

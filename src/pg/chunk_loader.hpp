@@ -21,9 +21,6 @@ struct Loader {
     void (*look_around)(Loader *); /* the leader's other duties, done between chunks and in pauses; or null */
 };
 
-/* Is the extension still there? Until the transaction of its caller's ends, it then stays. */
-bool find_ledger(Loader *loader, Oid files);
-
 /*
  * What the loader needs of an import, for the life of the process: read from the ledger when it is asked for first.
  * With the first one the process takes over the settings of the session that called. Raises 55000 when it is gone.

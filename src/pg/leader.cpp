@@ -81,13 +81,8 @@ void end_unborn(const Identity *identity, const LeaderArguments *unborn) {
 
     begin_transaction(identity);
     if (reopen_ledger(unborn->files, &ledger) && !lock_is_held(leader_lock(unborn->files, unborn->batch_id))) {
-        int count;
-        const BatchMember *members = read_batch(&ledger, unborn->batch_id, &count);
-
-        for (int i = 0; i < count; i++) {
-            (void)end_import(&ledger, members[i].id, kFailed, unpack_sql_state(ERRCODE_INSUFFICIENT_RESOURCES),
-                             "the leader of the import could not connect to the database");
-        }
+        fail_batch(&ledger, unborn->batch_id, unpack_sql_state(ERRCODE_INSUFFICIENT_RESOURCES),
+                   "the leader of the import could not connect to the database");
     }
     commit_transaction();
 }

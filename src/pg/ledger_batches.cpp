@@ -67,11 +67,20 @@ BatchMember *read_batch(const Ledger *ledger, int64 batch_id, int *count) {
         members[i].status = result_text(i, 6, context);
         members[i].max_workers = static_cast<int>(result_int64(i, 7));
         members[i].processing = strcmp(members[i].status, kProcessing) == 0;
-        members[i].completed = strncmp(members[i].status, "Completed", strlen("Completed")) == 0;
+        members[i].completed = is_complete(members[i].status);
     }
     *count = static_cast<int>(found);
     end_statement(&scope);
     return members;
+}
+
+void fail_batch(const Ledger *ledger, int64 batch_id, const char *sqlstate, const char *error) {
+    int count;
+    const BatchMember *members = read_batch(ledger, batch_id, &count);
+
+    for (int i = 0; i < count; i++) {
+        (void)end_import(ledger, members[i].id, kFailed, sqlstate, error);
+    }
 }
 
 void read_references(const Ledger *ledger, const Oid *tables, int count, uint32 *references) {

@@ -132,7 +132,7 @@ void require_completed(const Load *load) {
         if (!read_visible_import(&load->ledger, load->ids[i], false, &import)) {
             raise_unknown_import(load->ids[i]);
         }
-        if (strncmp(import.status, "Completed", strlen("Completed")) != 0 && failed++ == 0) {
+        if (!is_complete(import.status) && failed++ == 0) {
             first = import;
         }
     }

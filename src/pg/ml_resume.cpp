@@ -74,8 +74,7 @@ bool can_be_resumed(const Ledger *ledger, const VisibleImport *import) {
     let_leader_end(ledger, import->batch_id);
     const bool led = lock_is_held(leader_lock(ledger->files, import->batch_id));
 
-    if (strncmp(import->status, "Completed", strlen("Completed")) == 0 &&
-        (led || state_of_batch(ledger, import->batch_id).complete)) {
+    if (is_complete(import->status) && (led || state_of_batch(ledger, import->batch_id).complete)) {
         ereport(NOTICE, (errmsg("import " INT64_FORMAT " is complete", import->id)));
         return false;
     }

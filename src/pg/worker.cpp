@@ -21,7 +21,7 @@ extern "C" void movielens_ingest_worker_main(Datum) {
     loader.shared = attach_shared_batch(arguments.segment);
     if (loader.shared != nullptr) {
         begin_transaction(&loader.identity);
-        found = find_ledger(&loader, loader.shared->files);
+        found = reopen_ledger(loader.shared->files, &loader.ledger);
         commit_transaction();
     }
     if (found) {
