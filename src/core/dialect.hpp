@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace movielens_ingest::core {
@@ -16,13 +17,17 @@ enum class LineEnd : uint8_t {
 };
 
 /*
- * The escape character is the quote character: a quote inside a quoted field is written twice. Delimiter and quote
- * differ, and neither is a CR or an LF.
+ * Delimiter and quote differ, and neither is a CR or an LF. The escape makes a quote or an escape that stands behind it
+ * inside quotes an ordinary character; when it is the quote itself, a quote is written twice. The null string is the
+ * NULL of a field without quotes; it holds no delimiter, quote, CR or LF, and must outlive what is made from this.
  */
 struct Dialect {
     char delimiter = ',';
     char quote = '"';
+    char escape = '"';
     LineEnd line_end = LineEnd::Unknown;
+    const char *null_string = "";
+    size_t null_size = 0; /* bytes */
 };
 
 } // namespace movielens_ingest::core

@@ -42,6 +42,8 @@ struct Import {
     int encoding;     /* of the file */
     int column_count; /* columns of the target, in the order of the file's fields */
     const char **columns;
+    bool *force_null;     /* by column: the null string is NULL in quotes too */
+    bool *force_not_null; /* by column: the null string is text without quotes too */
     core::LineEnd line_end;
     int64 rows;        /* data records, -1: not planned to the end */
     int64 data_start;  /* byte offset of the first data record */
@@ -52,9 +54,15 @@ struct Import {
 
 /* How the file of an import is written. */
 inline core::Dialect dialect_of(const Import *import) {
+    const ImportOptions *options = &import->options;
     core::Dialect dialect;
 
+    dialect.delimiter = options->delimiter;
+    dialect.quote = options->quote;
+    dialect.escape = options->escape;
     dialect.line_end = import->line_end;
+    dialect.null_string = options->null_string;
+    dialect.null_size = strlen(options->null_string);
     return dialect;
 }
 

@@ -171,6 +171,7 @@ bool read_import(const Ledger *ledger, int64 id, Import *import) {
     import->file.modified = result_int64(0, 8);
     import->data_start = result_int64(0, 9);
     import->data_line = result_int64(0, 10);
+    import->options = default_options();
     import->options.chunk_size = static_cast<int>(result_int64(0, 11));
     import->options.min_chunks = static_cast<int>(result_int64(0, 12));
     import->options.max_workers = static_cast<int>(result_int64(0, 13));

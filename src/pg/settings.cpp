@@ -12,7 +12,7 @@ constexpr int kMaxWorkers = 1024; /* as MAX_PARALLEL_WORKER_LIMIT */
 constexpr int kMaxRetries = 100;
 constexpr long kLongestPause = 10 * 60 * 1000;
 
-ImportOptions defaults = {30000, 12, 0, 3, false};
+ImportOptions defaults = {30000, 12, 0, 3, -1, OnError::Reject, false, false, true, ',', '"', '"', "", nullptr};
 int retry_delay = 1000;
 
 void check_range(const char *name, int value, int least, int most) {

@@ -3,15 +3,29 @@
  */
 #pragma once
 
+#include <cstdint>
+
 namespace movielens_ingest::pg {
+
+/* What becomes of an import that meets a record that cannot be loaded. */
+enum class OnError : uint8_t { Reject, Stop };
 
 /* What an import is called with, as the ledger keeps it in uploaded_files.options. */
 struct ImportOptions {
-    int chunk_size;  /* records, 1 or more */
-    int min_chunks;  /* 1 to 10000 */
-    int max_workers; /* processes that load, the leader counted, up to 1024; 0: one for each processor */
-    int max_retries; /* after the first try, 0 to 100 */
-    bool force;      /* load a file again that was loaded before */
+    int chunk_size;   /* records, 1 or more */
+    int min_chunks;   /* 1 to 10000 */
+    int max_workers;  /* processes that load, the leader counted, up to 1024; 0: one for each processor */
+    int max_retries;  /* after the first try, 0 to 100 */
+    int reject_limit; /* records of the file that may be refused; -1: any number */
+    OnError on_error;
+    bool force;         /* load a file again that was loaded before */
+    bool at_least_once; /* load into a foreign table, which commits before we do */
+    bool header;        /* the first record names the columns */
+    char delimiter;
+    char quote;
+    char escape;
+    const char *null_string;
+    const char *encoding; /* of the file, by name; null: client_encoding */
 };
 
 void define_settings();
