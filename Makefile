@@ -21,6 +21,7 @@ SOURCES = \
 	src/pg/chunk_attempt.cpp \
 	src/pg/chunk_loader.cpp \
 	src/pg/chunk_writer.cpp \
+	src/pg/constraint_checker.cpp \
 	src/pg/data_set.cpp \
 	src/pg/header.cpp \
 	src/pg/identity.cpp \
@@ -42,6 +43,7 @@ SOURCES = \
 	src/pg/ml_import_dataset.cpp \
 	src/pg/ml_load.cpp \
 	src/pg/ml_resume.cpp \
+	src/pg/ml_validate.cpp \
 	src/pg/ml_wait.cpp \
 	src/pg/module.cpp \
 	src/pg/planner.cpp \
@@ -50,6 +52,7 @@ SOURCES = \
 	src/pg/raw_line.cpp \
 	src/pg/record_reader.cpp \
 	src/pg/record_text.cpp \
+	src/pg/refused_rows.cpp \
 	src/pg/register_import.cpp \
 	src/pg/relation_writer.cpp \
 	src/pg/same_file.cpp \
@@ -58,10 +61,14 @@ SOURCES = \
 	src/pg/settings.cpp \
 	src/pg/shared_batch.cpp \
 	src/pg/shared_progress.cpp \
+	src/pg/shared_validation.cpp \
 	src/pg/source_file.cpp \
 	src/pg/subtransaction.cpp \
 	src/pg/target.cpp \
 	src/pg/tuple_former.cpp \
+	src/pg/validation.cpp \
+	src/pg/validation_pool.cpp \
+	src/pg/validation_worker.cpp \
 	src/pg/worker.cpp \
 	src/pg/worker_pool.cpp
 

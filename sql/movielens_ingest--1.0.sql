@@ -361,6 +361,18 @@ COMMENT ON FUNCTION @extschema@.ml_resume(bigint)
 REVOKE ALL ON FUNCTION @extschema@.ml_resume(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.ml_resume(bigint) TO pg_read_server_files;
 
+CREATE FUNCTION @extschema@.ml_validate(
+    path        text,
+    target      regclass DEFAULT NULL,
+    max_workers integer DEFAULT NULL
+) RETURNS SETOF @extschema@.rejected_rows
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'ml_validate';
+COMMENT ON FUNCTION @extschema@.ml_validate(text, regclass, integer)
+    IS 'returns the records of a CSV file that an import into the table would refuse for their form or their values, in order, and loads nothing; only an import finds what unique keys, foreign keys, exclusion constraints, triggers, policies, partitions, indexes or volatile defaults refuse, and NOT NULL and CHECK of a table with BEFORE ROW triggers';
+REVOKE ALL ON FUNCTION @extschema@.ml_validate(text, regclass, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.ml_validate(text, regclass, integer) TO pg_read_server_files;
+
 /*
  * Progress.
  */

@@ -68,16 +68,6 @@ void require_reject(ErrorData *error) {
     }
 }
 
-/* The column that an error names, unless it is one of another table, which a trigger has met. */
-const char *column_of(Relation target, const ErrorData *error) {
-    const bool other =
-        (error->table_name != nullptr && strcmp(error->table_name, RelationGetRelationName(target)) != 0) ||
-        (error->schema_name != nullptr &&
-         strcmp(error->schema_name, get_namespace_name(RelationGetNamespace(target))) != 0);
-
-    return other ? nullptr : error->column_name;
-}
-
 /* The record work->next has become a tuple. */
 void report_formed(const ChunkWork *work) {
     if (work->next % kReportInterval == 0) {
@@ -241,7 +231,7 @@ ChunkCounts write_chunk(const Ledger *ledger, const Import *import, const Ledger
     work.import_id = import->id;
     work.chunk = chunk;
     work.target = open_target(target, import->target, import->columns, import->column_count);
-    work.former = make_tuple_former(import, work.target);
+    work.former = make_tuple_former(import, work.target, Defaults::All);
     work.encoding = import->encoding;
     work.references_itself = references_itself(work.target);
     work.piece_context = AllocSetContextCreate(CurrentMemoryContext, "movielens_ingest piece", ALLOCSET_DEFAULT_SIZES);

@@ -31,7 +31,10 @@ ArrayType *text_array(const char *const *texts, int count) {
     return construct_array(datums, count, TEXTOID, -1, false, TYPALIGN_INT);
 }
 
-/* The settings that a new process of this role in this database starts with, whatever they are in this session. */
+const char *base_name(const char *path) { return strrchr(path, '/') + 1; }
+
+} // namespace
+
 List *role_setting_names(const Ledger *ledger) {
     const MemoryContext context = CurrentMemoryContext;
     List *names = NIL;
@@ -51,10 +54,6 @@ List *role_setting_names(const Ledger *ledger) {
     end_statement(&scope);
     return names;
 }
-
-const char *base_name(const char *path) { return strrchr(path, '/') + 1; }
-
-} // namespace
 
 int64 add_import(const Ledger *ledger, const Import *import) {
     int setting_count;

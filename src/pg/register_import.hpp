@@ -5,17 +5,27 @@
 
 #include "pg/ledger.hpp"
 #include "pg/pg.hpp"
+#include "pg/target.hpp"
 
 namespace movielens_ingest::pg {
 
 /* Raises an error where no import can be started. function: whose call it is, with its parentheses. */
 void require_start_possible(const char *function);
+/* The same where not even a file can be read for one. */
+void require_unrestricted(const char *function);
 
 /*
  * The options among the arguments of a call: chunk_size, min_chunks, max_workers, max_retries and force, from the given
  * one on. A null is the setting of that name.
  */
 ImportOptions options_of_call(FunctionCallInfo fcinfo, int first);
+
+/*
+ * What an import of the file into the target would be: all that can be known before it is planned. Raises an error
+ * where the file or the table cannot be imported. target InvalidOid: by the file's name.
+ */
+Import describe_import(const Ledger *ledger, const char *path, Oid target, Missing missing,
+                       const ImportOptions *options);
 
 /*
  * Registers the file for loading into the target when the transaction commits. schema: that of the extension. target

@@ -91,7 +91,7 @@ const char *data_table_of_file(Oid schema, const char *file_name) {
     return known == Datum(0) ? nullptr : TextDatumGetCString(known);
 }
 
-Oid find_target(Oid schema, const char *path) {
+Oid find_target(Oid schema, const char *path, Missing missing) {
     const char *file_name = strrchr(path, '/') + 1;
     const char *table_name = data_table_of_file(schema, file_name);
 
@@ -104,6 +104,9 @@ Oid find_target(Oid schema, const char *path) {
     const Oid found = find_on_path(table_name);
     if (OidIsValid(found)) {
         return found;
+    }
+    if (missing == Missing::Error) {
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation \"%s\" does not exist", table_name)));
     }
 
     List *path_schemas = fetch_search_path(false);
@@ -142,6 +145,15 @@ Bitmapset *column_numbers(Relation target, const char *const *columns, int colum
         numbers = bms_add_member(numbers, attnum - FirstLowInvalidHeapAttributeNumber);
     }
     return numbers;
+}
+
+const char *column_of(Relation target, const ErrorData *error) {
+    const bool other =
+        (error->table_name != nullptr && strcmp(error->table_name, RelationGetRelationName(target)) != 0) ||
+        (error->schema_name != nullptr &&
+         strcmp(error->schema_name, get_namespace_name(RelationGetNamespace(target))) != 0);
+
+    return other ? nullptr : error->column_name;
 }
 
 RangeTblEntry *insert_entry(Relation target, const Bitmapset *columns) {

@@ -12,9 +12,11 @@ const char *data_table_of_file(Oid schema, const char *file_name);
 
 /*
  * The table for a file that came without a target: by the file's name, on the search path. A table of MovieLens that is
- * missing is made, with a NOTICE. schema is that of the extension. Raises 42P01 for a name that is not known.
+ * missing is made, with a NOTICE, or is an error. schema is that of the extension. Raises 42P01 for a name that is not
+ * known.
  */
-Oid find_target(Oid schema, const char *path);
+enum class Missing : uint8_t { Create, Error };
+Oid find_target(Oid schema, const char *path, Missing missing);
 
 /*
  * Opens the target with the lock that COPY takes, and raises an error unless it is an ordinary table that the current
@@ -25,6 +27,9 @@ Relation open_target(Oid target, const char *name, const char *const *columns, i
 
 /* The numbers of these columns, as in RangeTblEntry.insertedCols. */
 Bitmapset *column_numbers(Relation target, const char *const *columns, int column_count);
+
+/* The column that an error names, unless it is one of another table, which a trigger or a function has met. */
+const char *column_of(Relation target, const ErrorData *error);
 
 /* The range table entry of an INSERT of these columns: what the executor checks, and what an error may show of a tuple.
  */

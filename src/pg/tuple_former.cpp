@@ -59,6 +59,7 @@ struct TupleFormer {
     int column_count;
     Default *defaults;
     int default_count;
+    Bitmapset *left_out;
     bool needs_input;           /* some column has no other way, or there are defaults */
     bool has_volatile_defaults; /* nextval aside, as in BeginCopyFrom */
     const char *column;         /* being converted */
@@ -99,7 +100,7 @@ bool is_loaded(const TupleFormer *former, int index) {
     return false;
 }
 
-void add_default(TupleFormer *former, EState *estate, int index) {
+void add_default(TupleFormer *former, EState *estate, int index, Defaults defaults) {
     const Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(former->target), index);
 
     if (attribute->attisdropped || attribute->attgenerated != '\0' || is_loaded(former, index)) {
@@ -110,6 +111,10 @@ void add_default(TupleFormer *former, EState *estate, int index) {
         return;
     }
     expression = expression_planner(expression);
+    if (defaults == Defaults::WithoutVolatile && contain_volatile_functions(reinterpret_cast<Node *>(expression))) {
+        former->left_out = bms_add_member(former->left_out, index + 1 - FirstLowInvalidHeapAttributeNumber);
+        return;
+    }
     former->defaults[former->default_count++] = {NameStr(attribute->attname), index,
                                                  ExecPrepareExpr(expression, estate)};
     former->needs_input = true;
@@ -179,7 +184,7 @@ bool convert_quickly(const Column *column, core::Field field, Datum *value) {
 
 } // namespace
 
-TupleFormer *make_tuple_former(const Import *import, Relation target) {
+TupleFormer *make_tuple_former(const Import *import, Relation target, Defaults defaults) {
     auto *former = static_cast<TupleFormer *>(palloc0(sizeof(TupleFormer)));
     const int natts = RelationGetDescr(target)->natts;
     EState *estate = CreateExecutorState();
@@ -198,7 +203,7 @@ TupleFormer *make_tuple_former(const Import *import, Relation target) {
         add_column(former, import->columns[i]);
     }
     for (int i = 0; i < natts; i++) {
-        add_default(former, estate, i);
+        add_default(former, estate, i, defaults);
     }
     return former;
 }
@@ -299,6 +304,8 @@ HeapTuple form_tuple(TupleFormer *former, const char *bytes, const RecordPlace *
     MemoryContextSwitchTo(tuple_context);
     return heap_form_tuple(desc, former->values, former->nulls);
 }
+
+const Bitmapset *columns_left_out(const TupleFormer *former) { return former->left_out; }
 
 const char *column_at_fault(const TupleFormer *former) { return former->column; }
 

@@ -12,8 +12,14 @@ namespace movielens_ingest::pg {
 
 struct TupleFormer;
 
+/* Volatile defaults may leave something behind, as nextval() does. */
+enum class Defaults : uint8_t { All, WithoutVolatile };
+
 /* For one chunk, in the current memory context and transaction. Raises 42703 when a column has gone. */
-TupleFormer *make_tuple_former(const Import *import, Relation target);
+TupleFormer *make_tuple_former(const Import *import, Relation target, Defaults defaults);
+
+/* The columns whose defaults are not evaluated, as in RangeTblEntry.insertedCols: they are null in the tuples. */
+const Bitmapset *columns_left_out(const TupleFormer *former);
 
 /*
  * Forms the tuple of a record in the current memory context. Null: it cannot be done without raising an error, or
