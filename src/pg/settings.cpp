@@ -14,6 +14,12 @@ constexpr long kLongestPause = 10 * 60 * 1000;
 
 ImportOptions defaults = {30000, 12, 0, 3, -1, OnError::Reject, false, false, true, ',', '"', '"', "", nullptr};
 int retry_delay = 1000;
+int writer = static_cast<int>(WriterSetting::Auto);
+
+const config_enum_entry kWriters[] = {{"auto", static_cast<int>(WriterSetting::Auto), false},
+                                      {"multi_insert", static_cast<int>(WriterSetting::MultiInsert), false},
+                                      {"spi", static_cast<int>(WriterSetting::Spi), false},
+                                      {nullptr, 0, false}};
 
 void check_range(const char *name, int value, int least, int most) {
     if (value < least || value > most) {
@@ -44,8 +50,14 @@ void define_settings() {
                             "Sets the pause before a chunk is tried again; it doubles with every try.", nullptr,
                             &retry_delay, 1000, 0, static_cast<int>(kLongestPause), PGC_USERSET, GUC_UNIT_MS, nullptr,
                             nullptr, nullptr);
+    DefineCustomEnumVariable("movielens_ingest.writer", "Sets how records get into a table.",
+                             "\"auto\" takes the fastest writer that can keep every rule of the table.", &writer,
+                             static_cast<int>(WriterSetting::Auto), kWriters, PGC_USERSET, 0, nullptr, nullptr,
+                             nullptr);
     MarkGUCPrefixReserved("movielens_ingest");
 }
+
+WriterSetting writer_setting() { return static_cast<WriterSetting>(writer); }
 
 ImportOptions default_options() { return defaults; }
 

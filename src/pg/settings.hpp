@@ -28,6 +28,11 @@ struct ImportOptions {
     const char *encoding; /* of the file, by name; null: client_encoding */
 };
 
+/* movielens_ingest.writer */
+enum class WriterSetting : int { Auto, MultiInsert, Spi };
+
+WriterSetting writer_setting();
+
 void define_settings();
 
 /* The options that the settings give to a call that names none. */
