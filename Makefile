@@ -21,12 +21,14 @@ SOURCES = \
 	src/pg/chunk_attempt.cpp \
 	src/pg/chunk_loader.cpp \
 	src/pg/chunk_writer.cpp \
+	src/pg/column_list.cpp \
 	src/pg/data_set.cpp \
 	src/pg/field_conversion.cpp \
 	src/pg/foreign_keys.cpp \
 	src/pg/header.cpp \
 	src/pg/identity.cpp \
 	src/pg/import_lock.cpp \
+	src/pg/import_options.cpp \
 	src/pg/import_steps.cpp \
 	src/pg/import_wait.cpp \
 	src/pg/internal_function.cpp \

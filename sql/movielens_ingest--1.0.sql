@@ -325,23 +325,34 @@ COMMENT ON FUNCTION @extschema@._inserting(integer)
     IS 'internal: tells the process that loads a chunk which record its INSERT statement is at';
 
 CREATE FUNCTION @extschema@.ml_import(
-    path        text,
-    target      regclass DEFAULT NULL,
-    chunk_size  integer DEFAULT NULL,
-    min_chunks  integer DEFAULT NULL,
-    max_workers integer DEFAULT NULL,
-    max_retries integer DEFAULT NULL,
-    force       boolean DEFAULT NULL
+    path           text,
+    target         regclass DEFAULT NULL,
+    delimiter      text DEFAULT NULL,
+    quote          text DEFAULT NULL,
+    escape         text DEFAULT NULL,
+    null_string    text DEFAULT NULL,
+    header         boolean DEFAULT NULL,
+    columns        text[] DEFAULT NULL,
+    encoding       text DEFAULT NULL,
+    force_null     text[] DEFAULT NULL,
+    force_not_null text[] DEFAULT NULL,
+    on_error       text DEFAULT NULL,
+    reject_limit   integer DEFAULT NULL,
+    chunk_size     integer DEFAULT NULL,
+    min_chunks     integer DEFAULT NULL,
+    max_workers    integer DEFAULT NULL,
+    max_retries    integer DEFAULT NULL,
+    force          boolean DEFAULT NULL,
+    at_least_once  boolean DEFAULT NULL
 ) RETURNS bigint
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ml_import';
-COMMENT ON FUNCTION @extschema@.ml_import(text, regclass, integer, integer, integer, integer, boolean)
-    IS 'registers a CSV file of the server for loading into a table, which begins when the transaction commits, and returns the id of the import; an option left out is the setting movielens_ingest.<option>';
+COMMENT ON FUNCTION @extschema@.ml_import
+    IS 'registers a CSV file of the server for loading into a table, which begins when the transaction commits, and returns the id of the import; target: the table, for a file of MovieLens by its name; delimiter, quote, escape, null_string, encoding, force_null and force_not_null are COPY''s (null_string is its NULL); header: the first line names the columns; columns: the columns that the fields are for, in their order, whatever the first line says; on_error: reject notes a record that cannot be loaded in rejected_rows, stop ends the import; reject_limit: how many may be refused; chunk_size: records in a chunk; min_chunks: the least number of chunks; max_workers: processes that load; max_retries: tries after the first one; force: load a file again; at_least_once: load into foreign tables, where a retry may load rows twice; an option left out is the setting movielens_ingest.<option>';
 
 -- Reading files of the server is for the roles that COPY would let do it.
-REVOKE ALL ON FUNCTION @extschema@.ml_import(text, regclass, integer, integer, integer, integer, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.ml_import(text, regclass, integer, integer, integer, integer, boolean)
-    TO pg_read_server_files;
+REVOKE ALL ON FUNCTION @extschema@.ml_import FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.ml_import TO pg_read_server_files;
 
 CREATE FUNCTION @extschema@.ml_wait(id bigint, timeout interval DEFAULT NULL) RETURNS @extschema@.uploaded_files
 LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -350,21 +361,29 @@ COMMENT ON FUNCTION @extschema@.ml_wait(bigint, interval)
     IS 'waits until an import has ended, or for the given time, and returns its row of uploaded_files';
 
 CREATE FUNCTION @extschema@.ml_import_dataset(
-    directory   text,
-    strict      boolean DEFAULT false,
-    chunk_size  integer DEFAULT NULL,
-    min_chunks  integer DEFAULT NULL,
-    max_workers integer DEFAULT NULL,
-    max_retries integer DEFAULT NULL,
-    force       boolean DEFAULT NULL
+    directory     text,
+    strict        boolean DEFAULT false,
+    delimiter     text DEFAULT NULL,
+    quote         text DEFAULT NULL,
+    escape        text DEFAULT NULL,
+    null_string   text DEFAULT NULL,
+    header        boolean DEFAULT NULL,
+    encoding      text DEFAULT NULL,
+    on_error      text DEFAULT NULL,
+    reject_limit  integer DEFAULT NULL,
+    chunk_size    integer DEFAULT NULL,
+    min_chunks    integer DEFAULT NULL,
+    max_workers   integer DEFAULT NULL,
+    max_retries   integer DEFAULT NULL,
+    force         boolean DEFAULT NULL,
+    at_least_once boolean DEFAULT NULL
 ) RETURNS TABLE (id bigint, file_name text, target regclass)
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ml_import_dataset';
-COMMENT ON FUNCTION @extschema@.ml_import_dataset(text, boolean, integer, integer, integer, integer, boolean)
-    IS 'registers the files of MovieLens in a directory of the server, to be loaded in the order that their foreign keys need when the transaction commits; strict: a missing file is an error';
-REVOKE ALL ON FUNCTION @extschema@.ml_import_dataset(text, boolean, integer, integer, integer, integer, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.ml_import_dataset(text, boolean, integer, integer, integer, integer, boolean)
-    TO pg_read_server_files;
+COMMENT ON FUNCTION @extschema@.ml_import_dataset
+    IS 'registers the files of MovieLens in a directory of the server, to be loaded in the order that their foreign keys need when the transaction commits; strict: a missing file is an error; the options are those of ml_import()';
+REVOKE ALL ON FUNCTION @extschema@.ml_import_dataset FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.ml_import_dataset TO pg_read_server_files;
 
 CREATE FUNCTION @extschema@.ml_cancel(id bigint) RETURNS boolean
 LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -534,19 +553,30 @@ $$;
 COMMENT ON FUNCTION @extschema@._summary_lines(bigint[]) IS 'internal: what ml_load() shows at the end';
 
 CREATE PROCEDURE @extschema@.ml_load(
-    path        text,
-    target      regclass DEFAULT NULL,
-    strict      boolean DEFAULT false,
-    chunk_size  integer DEFAULT NULL,
-    min_chunks  integer DEFAULT NULL,
-    max_workers integer DEFAULT NULL,
-    max_retries integer DEFAULT NULL,
-    force       boolean DEFAULT NULL
+    path           text,
+    target         regclass DEFAULT NULL,
+    strict         boolean DEFAULT false,
+    delimiter      text DEFAULT NULL,
+    quote          text DEFAULT NULL,
+    escape         text DEFAULT NULL,
+    null_string    text DEFAULT NULL,
+    header         boolean DEFAULT NULL,
+    columns        text[] DEFAULT NULL,
+    encoding       text DEFAULT NULL,
+    force_null     text[] DEFAULT NULL,
+    force_not_null text[] DEFAULT NULL,
+    on_error       text DEFAULT NULL,
+    reject_limit   integer DEFAULT NULL,
+    chunk_size     integer DEFAULT NULL,
+    min_chunks     integer DEFAULT NULL,
+    max_workers    integer DEFAULT NULL,
+    max_retries    integer DEFAULT NULL,
+    force          boolean DEFAULT NULL,
+    at_least_once  boolean DEFAULT NULL
 )
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'ml_load';
-COMMENT ON PROCEDURE @extschema@.ml_load(text, regclass, boolean, integer, integer, integer, integer, boolean)
-    IS 'imports a file, or the data set in a directory, and waits; shows progress and a summary, and raises an error if a file did not complete; cancelling it cancels its imports';
-REVOKE ALL ON PROCEDURE @extschema@.ml_load(text, regclass, boolean, integer, integer, integer, integer, boolean) FROM PUBLIC;
-GRANT EXECUTE ON PROCEDURE @extschema@.ml_load(text, regclass, boolean, integer, integer, integer, integer, boolean)
-    TO pg_read_server_files;
+COMMENT ON PROCEDURE @extschema@.ml_load
+    IS 'imports a file, or the data set in a directory, and waits; shows progress and a summary, and raises an error if a file did not complete; cancelling it cancels its imports; the options are those of ml_import() and ml_import_dataset()';
+REVOKE ALL ON PROCEDURE @extschema@.ml_load FROM PUBLIC;
+GRANT EXECUTE ON PROCEDURE @extschema@.ml_load TO pg_read_server_files;

@@ -36,6 +36,17 @@ void require_new_file(const Ledger *ledger, const Import *import) {
     }
 }
 
+/* Quotes are looked for in the file, before it is converted as COPY does it first. */
+void require_characters_of_file(const Import *import) {
+    if (needs_conversion(import->encoding) &&
+        (IS_HIGHBIT_SET(import->options.quote) || IS_HIGHBIT_SET(import->options.escape))) {
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("quote and escape must be ASCII characters in a file of encoding \"%s\"",
+                               pg_encoding_to_char(import->encoding)),
+                        errdetail("The encoding of the database is \"%s\".", GetDatabaseEncodingName())));
+    }
+}
+
 } // namespace
 
 void require_start_possible(const char *function) {
@@ -48,23 +59,6 @@ void require_start_possible(const char *function) {
     }
 }
 
-ImportOptions options_of_call(FunctionCallInfo fcinfo, int first) {
-    ImportOptions options = default_options();
-    int *const numbers[] = {&options.chunk_size, &options.min_chunks, &options.max_workers, &options.max_retries};
-
-    for (int *number : numbers) {
-        if (!PG_ARGISNULL(first)) {
-            *number = PG_GETARG_INT32(first);
-        }
-        first++;
-    }
-    if (!PG_ARGISNULL(first)) {
-        options.force = PG_GETARG_BOOL(first);
-    }
-    check_options(&options);
-    return options;
-}
-
 Import register_import(Oid schema, const char *path, Oid target_oid, const ImportOptions *options, int64 batch_id) {
     const Ledger ledger = open_ledger(schema);
     const Identity identity = current_identity();
@@ -75,8 +69,10 @@ Import register_import(Oid schema, const char *path, Oid target_oid, const Impor
     import.options = *options;
     import.path = check_path(path);
     import.file = identify_file(import.path);
-    import.encoding = pg_get_client_encoding(); /* as COPY */
+    import.encoding =
+        options->encoding != nullptr ? pg_char_to_encoding(options->encoding) : pg_get_client_encoding(); /* as COPY */
     check_file_encoding(import.encoding);
+    require_characters_of_file(&import);
 
     import.target_oid = OidIsValid(target_oid) ? target_oid : find_target(schema, import.path);
     Relation target = open_target(import.target_oid, nullptr, nullptr, 0);

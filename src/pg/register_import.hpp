@@ -12,12 +12,6 @@ namespace movielens_ingest::pg {
 void require_start_possible(const char *function);
 
 /*
- * The options among the arguments of a call: chunk_size, min_chunks, max_workers, max_retries and force, from the given
- * one on. A null is the setting of that name.
- */
-ImportOptions options_of_call(FunctionCallInfo fcinfo, int first);
-
-/*
  * Registers the file for loading into the target when the transaction commits. schema: that of the extension. target
  * InvalidOid: by the file's name. batch_id 0: it is the first of its batch. Returns it as it stands in the ledger.
  */
