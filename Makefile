@@ -21,11 +21,14 @@ SOURCES = \
 	src/pg/chunk_attempt.cpp \
 	src/pg/chunk_loader.cpp \
 	src/pg/chunk_writer.cpp \
-	src/pg/constraint_checker.cpp \
+	src/pg/column_list.cpp \
 	src/pg/data_set.cpp \
+	src/pg/field_conversion.cpp \
+	src/pg/foreign_keys.cpp \
 	src/pg/header.cpp \
 	src/pg/identity.cpp \
 	src/pg/import_lock.cpp \
+	src/pg/import_options.cpp \
 	src/pg/import_steps.cpp \
 	src/pg/import_wait.cpp \
 	src/pg/internal_function.cpp \
@@ -37,6 +40,7 @@ SOURCES = \
 	src/pg/ledger_chunks.cpp \
 	src/pg/ledger_files.cpp \
 	src/pg/ledger_view.cpp \
+	src/pg/ledger_witness.cpp \
 	src/pg/live_imports.cpp \
 	src/pg/ml_cancel.cpp \
 	src/pg/ml_import.cpp \
@@ -46,15 +50,22 @@ SOURCES = \
 	src/pg/ml_validate.cpp \
 	src/pg/ml_wait.cpp \
 	src/pg/module.cpp \
+	src/pg/multi_insert_writer.cpp \
+	src/pg/piece_former.cpp \
+	src/pg/piece_writer.cpp \
 	src/pg/planner.cpp \
 	src/pg/progress.cpp \
 	src/pg/queue.cpp \
 	src/pg/raw_line.cpp \
 	src/pg/record_reader.cpp \
+	src/pg/record_rules.cpp \
 	src/pg/record_text.cpp \
+	src/pg/refusal.cpp \
 	src/pg/refused_rows.cpp \
 	src/pg/register_import.cpp \
-	src/pg/relation_writer.cpp \
+	src/pg/reject.cpp \
+	src/pg/reject_buffer.cpp \
+	src/pg/row_description.cpp \
 	src/pg/same_file.cpp \
 	src/pg/seat.cpp \
 	src/pg/session.cpp \
@@ -63,14 +74,17 @@ SOURCES = \
 	src/pg/shared_progress.cpp \
 	src/pg/shared_validation.cpp \
 	src/pg/source_file.cpp \
+	src/pg/spi_writer.cpp \
 	src/pg/subtransaction.cpp \
 	src/pg/target.cpp \
+	src/pg/target_storage.cpp \
 	src/pg/tuple_former.cpp \
 	src/pg/validation.cpp \
 	src/pg/validation_pool.cpp \
 	src/pg/validation_worker.cpp \
 	src/pg/worker.cpp \
-	src/pg/worker_pool.cpp
+	src/pg/worker_pool.cpp \
+	src/pg/writer_choice.cpp
 
 OBJS = $(SOURCES:.cpp=.o)
 DEPS = $(SOURCES:.cpp=.d)

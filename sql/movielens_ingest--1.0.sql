@@ -93,6 +93,11 @@ CREATE TABLE @extschema@._session_settings (
     PRIMARY KEY (uploaded_file_id, name)
 );
 
+-- A crash empties it, as it empties the unlogged tables that were loaded.
+CREATE UNLOGGED TABLE @extschema@._unlogged_witnesses (
+    uploaded_file_id bigint PRIMARY KEY REFERENCES @extschema@.uploaded_files ON DELETE CASCADE
+);
+
 COMMENT ON TABLE @extschema@.uploaded_files IS 'imports: a row for each file that was given to ml_import()';
 COMMENT ON COLUMN @extschema@.uploaded_files.id IS 'what ml_import() returned';
 COMMENT ON COLUMN @extschema@.uploaded_files.file_name IS 'name of the file, without its directory';
@@ -160,6 +165,9 @@ COMMENT ON COLUMN @extschema@._session_settings.value IS 'its value in the sessi
 COMMENT ON COLUMN @extschema@._session_settings.context IS 'with what right it was set (GucContext)';
 COMMENT ON COLUMN @extschema@._session_settings.role IS 'who set it';
 
+COMMENT ON TABLE @extschema@._unlogged_witnesses IS 'internal: imports into unlogged tables whose rows no crash has taken';
+COMMENT ON COLUMN @extschema@._unlogged_witnesses.uploaded_file_id IS 'the import';
+
 COMMENT ON INDEX @extschema@.uploaded_files_file_size_idx IS 'finds earlier imports of a file';
 COMMENT ON INDEX @extschema@.uploaded_files_dataset_id_idx IS 'finds the imports of a data set';
 COMMENT ON INDEX @extschema@.uploaded_files_status_idx IS 'finds imports that have not ended';
@@ -172,6 +180,7 @@ ALTER TABLE @extschema@.uploaded_files ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @extschema@.process_chunks ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @extschema@.rejected_rows ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @extschema@._session_settings ENABLE ROW LEVEL SECURITY;
+ALTER TABLE @extschema@._unlogged_witnesses ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY uploaded_files_read ON @extschema@.uploaded_files FOR SELECT
     USING (pg_catalog.pg_has_role(current_user, 'pg_monitor', 'USAGE')
@@ -208,6 +217,9 @@ CREATE TRIGGER rejected_rows_truncate BEFORE TRUNCATE ON @extschema@.rejected_ro
     EXECUTE FUNCTION @extschema@._refuse_truncate();
 CREATE TRIGGER _session_settings_truncate BEFORE TRUNCATE ON @extschema@._session_settings
     EXECUTE FUNCTION @extschema@._refuse_truncate();
+CREATE TRIGGER _unlogged_witnesses_truncate BEFORE TRUNCATE ON @extschema@._unlogged_witnesses
+    EXECUTE FUNCTION @extschema@._refuse_truncate();
+COMMENT ON TRIGGER _unlogged_witnesses_truncate ON @extschema@._unlogged_witnesses IS 'keeps TRUNCATE off the ledger';
 COMMENT ON TRIGGER _session_settings_truncate ON @extschema@._session_settings IS 'keeps TRUNCATE off the ledger';
 COMMENT ON TRIGGER uploaded_files_truncate ON @extschema@.uploaded_files IS 'keeps TRUNCATE off the ledger';
 COMMENT ON TRIGGER process_chunks_truncate ON @extschema@.process_chunks IS 'keeps TRUNCATE off the ledger';
@@ -219,6 +231,7 @@ SELECT pg_catalog.pg_extension_config_dump('@extschema@.uploaded_files', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.process_chunks', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.rejected_rows', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@._session_settings', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@._unlogged_witnesses', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.uploaded_files_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.process_chunks_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.rejected_rows_id_seq', '');
@@ -305,24 +318,41 @@ COMMENT ON FUNCTION @extschema@.ml_create_tables(text)
  * Imports.
  */
 
+CREATE FUNCTION @extschema@._inserting(record integer) RETURNS boolean
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', '_inserting';
+COMMENT ON FUNCTION @extschema@._inserting(integer)
+    IS 'internal: tells the process that loads a chunk which record its INSERT statement is at';
+
 CREATE FUNCTION @extschema@.ml_import(
-    path        text,
-    target      regclass DEFAULT NULL,
-    chunk_size  integer DEFAULT NULL,
-    min_chunks  integer DEFAULT NULL,
-    max_workers integer DEFAULT NULL,
-    max_retries integer DEFAULT NULL,
-    force       boolean DEFAULT NULL
+    path           text,
+    target         regclass DEFAULT NULL,
+    delimiter      text DEFAULT NULL,
+    quote          text DEFAULT NULL,
+    escape         text DEFAULT NULL,
+    null_string    text DEFAULT NULL,
+    header         boolean DEFAULT NULL,
+    columns        text[] DEFAULT NULL,
+    encoding       text DEFAULT NULL,
+    force_null     text[] DEFAULT NULL,
+    force_not_null text[] DEFAULT NULL,
+    on_error       text DEFAULT NULL,
+    reject_limit   integer DEFAULT NULL,
+    chunk_size     integer DEFAULT NULL,
+    min_chunks     integer DEFAULT NULL,
+    max_workers    integer DEFAULT NULL,
+    max_retries    integer DEFAULT NULL,
+    force          boolean DEFAULT NULL,
+    at_least_once  boolean DEFAULT NULL
 ) RETURNS bigint
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ml_import';
-COMMENT ON FUNCTION @extschema@.ml_import(text, regclass, integer, integer, integer, integer, boolean)
-    IS 'registers a CSV file of the server for loading into a table, which begins when the transaction commits, and returns the id of the import; an option left out is the setting movielens_ingest.<option>';
+COMMENT ON FUNCTION @extschema@.ml_import
+    IS 'registers a CSV file of the server for loading into a table, which begins when the transaction commits, and returns the id of the import; target: the table, for a file of MovieLens by its name; delimiter, quote, escape, null_string, encoding, force_null and force_not_null are COPY''s (null_string is its NULL); header: the first line names the columns; columns: the columns that the fields are for, in their order, whatever the first line says; on_error: reject notes a record that cannot be loaded in rejected_rows, stop ends the import; reject_limit: how many may be refused; chunk_size: records in a chunk; min_chunks: the least number of chunks; max_workers: processes that load; max_retries: tries after the first one; force: load a file again; at_least_once: load into foreign tables, where a retry may load rows twice; an option left out is the setting movielens_ingest.<option>';
 
 -- Reading files of the server is for the roles that COPY would let do it.
-REVOKE ALL ON FUNCTION @extschema@.ml_import(text, regclass, integer, integer, integer, integer, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.ml_import(text, regclass, integer, integer, integer, integer, boolean)
-    TO pg_read_server_files;
+REVOKE ALL ON FUNCTION @extschema@.ml_import FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.ml_import TO pg_read_server_files;
 
 CREATE FUNCTION @extschema@.ml_wait(id bigint, timeout interval DEFAULT NULL) RETURNS @extschema@.uploaded_files
 LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -331,21 +361,29 @@ COMMENT ON FUNCTION @extschema@.ml_wait(bigint, interval)
     IS 'waits until an import has ended, or for the given time, and returns its row of uploaded_files';
 
 CREATE FUNCTION @extschema@.ml_import_dataset(
-    directory   text,
-    strict      boolean DEFAULT false,
-    chunk_size  integer DEFAULT NULL,
-    min_chunks  integer DEFAULT NULL,
-    max_workers integer DEFAULT NULL,
-    max_retries integer DEFAULT NULL,
-    force       boolean DEFAULT NULL
+    directory     text,
+    strict        boolean DEFAULT false,
+    delimiter     text DEFAULT NULL,
+    quote         text DEFAULT NULL,
+    escape        text DEFAULT NULL,
+    null_string   text DEFAULT NULL,
+    header        boolean DEFAULT NULL,
+    encoding      text DEFAULT NULL,
+    on_error      text DEFAULT NULL,
+    reject_limit  integer DEFAULT NULL,
+    chunk_size    integer DEFAULT NULL,
+    min_chunks    integer DEFAULT NULL,
+    max_workers   integer DEFAULT NULL,
+    max_retries   integer DEFAULT NULL,
+    force         boolean DEFAULT NULL,
+    at_least_once boolean DEFAULT NULL
 ) RETURNS TABLE (id bigint, file_name text, target regclass)
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ml_import_dataset';
-COMMENT ON FUNCTION @extschema@.ml_import_dataset(text, boolean, integer, integer, integer, integer, boolean)
-    IS 'registers the files of MovieLens in a directory of the server, to be loaded in the order that their foreign keys need when the transaction commits; strict: a missing file is an error';
-REVOKE ALL ON FUNCTION @extschema@.ml_import_dataset(text, boolean, integer, integer, integer, integer, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.ml_import_dataset(text, boolean, integer, integer, integer, integer, boolean)
-    TO pg_read_server_files;
+COMMENT ON FUNCTION @extschema@.ml_import_dataset
+    IS 'registers the files of MovieLens in a directory of the server, to be loaded in the order that their foreign keys need when the transaction commits; strict: a missing file is an error; the options are those of ml_import()';
+REVOKE ALL ON FUNCTION @extschema@.ml_import_dataset FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.ml_import_dataset TO pg_read_server_files;
 
 CREATE FUNCTION @extschema@.ml_cancel(id bigint) RETURNS boolean
 LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -362,16 +400,25 @@ REVOKE ALL ON FUNCTION @extschema@.ml_resume(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.ml_resume(bigint) TO pg_read_server_files;
 
 CREATE FUNCTION @extschema@.ml_validate(
-    path        text,
-    target      regclass DEFAULT NULL,
-    max_workers integer DEFAULT NULL
+    path           text,
+    target         regclass DEFAULT NULL,
+    delimiter      text DEFAULT NULL,
+    quote          text DEFAULT NULL,
+    escape         text DEFAULT NULL,
+    null_string    text DEFAULT NULL,
+    header         boolean DEFAULT NULL,
+    columns        text[] DEFAULT NULL,
+    encoding       text DEFAULT NULL,
+    force_null     text[] DEFAULT NULL,
+    force_not_null text[] DEFAULT NULL,
+    max_workers    integer DEFAULT NULL
 ) RETURNS SETOF @extschema@.rejected_rows
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ml_validate';
-COMMENT ON FUNCTION @extschema@.ml_validate(text, regclass, integer)
-    IS 'returns the records of a CSV file that an import into the table would refuse for their form or their values, in order, and loads nothing; only an import finds what unique keys, foreign keys, exclusion constraints, triggers, policies, partitions, indexes or volatile defaults refuse, and NOT NULL and CHECK of a table with BEFORE ROW triggers';
-REVOKE ALL ON FUNCTION @extschema@.ml_validate(text, regclass, integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.ml_validate(text, regclass, integer) TO pg_read_server_files;
+COMMENT ON FUNCTION @extschema@.ml_validate
+    IS 'returns the records of a CSV file that an import into the table would refuse for their form or their values, in order, and loads nothing; the parameters are those of ml_import; only an import finds what unique keys, foreign keys, exclusion constraints, triggers, policies, partitions, indexes or volatile defaults refuse, and NOT NULL and CHECK of a table with BEFORE ROW triggers';
+REVOKE ALL ON FUNCTION @extschema@.ml_validate FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.ml_validate TO pg_read_server_files;
 
 /*
  * Progress.
@@ -527,19 +574,30 @@ $$;
 COMMENT ON FUNCTION @extschema@._summary_lines(bigint[]) IS 'internal: what ml_load() shows at the end';
 
 CREATE PROCEDURE @extschema@.ml_load(
-    path        text,
-    target      regclass DEFAULT NULL,
-    strict      boolean DEFAULT false,
-    chunk_size  integer DEFAULT NULL,
-    min_chunks  integer DEFAULT NULL,
-    max_workers integer DEFAULT NULL,
-    max_retries integer DEFAULT NULL,
-    force       boolean DEFAULT NULL
+    path           text,
+    target         regclass DEFAULT NULL,
+    strict         boolean DEFAULT false,
+    delimiter      text DEFAULT NULL,
+    quote          text DEFAULT NULL,
+    escape         text DEFAULT NULL,
+    null_string    text DEFAULT NULL,
+    header         boolean DEFAULT NULL,
+    columns        text[] DEFAULT NULL,
+    encoding       text DEFAULT NULL,
+    force_null     text[] DEFAULT NULL,
+    force_not_null text[] DEFAULT NULL,
+    on_error       text DEFAULT NULL,
+    reject_limit   integer DEFAULT NULL,
+    chunk_size     integer DEFAULT NULL,
+    min_chunks     integer DEFAULT NULL,
+    max_workers    integer DEFAULT NULL,
+    max_retries    integer DEFAULT NULL,
+    force          boolean DEFAULT NULL,
+    at_least_once  boolean DEFAULT NULL
 )
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'ml_load';
-COMMENT ON PROCEDURE @extschema@.ml_load(text, regclass, boolean, integer, integer, integer, integer, boolean)
-    IS 'imports a file, or the data set in a directory, and waits; shows progress and a summary, and raises an error if a file did not complete; cancelling it cancels its imports';
-REVOKE ALL ON PROCEDURE @extschema@.ml_load(text, regclass, boolean, integer, integer, integer, integer, boolean) FROM PUBLIC;
-GRANT EXECUTE ON PROCEDURE @extschema@.ml_load(text, regclass, boolean, integer, integer, integer, integer, boolean)
-    TO pg_read_server_files;
+COMMENT ON PROCEDURE @extschema@.ml_load
+    IS 'imports a file, or the data set in a directory, and waits; shows progress and a summary, and raises an error if a file did not complete; cancelling it cancels its imports; the options are those of ml_import() and ml_import_dataset()';
+REVOKE ALL ON PROCEDURE @extschema@.ml_load FROM PUBLIC;
+GRANT EXECUTE ON PROCEDURE @extschema@.ml_load TO pg_read_server_files;

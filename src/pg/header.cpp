@@ -3,9 +3,12 @@
 #include "core/field_splitter.hpp"
 #include "core/record_scanner.hpp"
 #include "pg/boundary.hpp"
+#include "pg/column_list.hpp"
 #include "pg/pg.hpp"
 #include "pg/record_text.hpp"
 #include "pg/source_file.hpp"
+#include "pg/subtransaction.hpp"
+#include "pg/tuple_former.hpp"
 
 namespace movielens_ingest::pg {
 
@@ -15,121 +18,121 @@ constexpr size_t kHeaderLimit = 1024 * 1024; /* 1600 columns with names of 63 by
 constexpr char kByteOrderMark[] = "\xEF\xBB\xBF";
 constexpr size_t kByteOrderMarkSize = sizeof(kByteOrderMark) - 1;
 
-const char *comma_list(const char *const *names, int count) {
-    StringInfoData list;
+/* The beginning of a file. */
+struct FileHead {
+    int fd;
+    char *bytes;
+    size_t size;  /* of the bytes, kHeaderLimit at most */
+    size_t start; /* behind a byte order mark */
+};
 
-    initStringInfo(&list);
-    for (int i = 0; i < count; i++) {
-        appendStringInfo(&list, "%s%s", i > 0 ? ", " : "", names[i]);
-    }
-    return list.data;
+FileHead read_head(const Import *import) {
+    FileHead head;
+
+    head.fd = open_planned_file(import);
+    head.bytes = static_cast<char *>(palloc(kHeaderLimit));
+    head.size = read_source_file(head.fd, import->path, head.bytes, kHeaderLimit, 0);
+    const bool marked = import->encoding == PG_UTF8 && head.size >= kByteOrderMarkSize &&
+                        memcmp(head.bytes, kByteOrderMark, kByteOrderMarkSize) == 0;
+    head.start = marked ? kByteOrderMarkSize : 0;
+    return head;
 }
 
-/* Both lists, for an error that says why the header does not fit. */
-int errdetail_columns(const char *const *names, int count, Relation target) {
-    const TupleDesc desc = RelationGetDescr(target);
-    auto *columns = static_cast<const char **>(palloc(sizeof(char *) * Max(desc->natts, 1)));
-    int column_count = 0;
-
-    for (int i = 0; i < desc->natts; i++) {
-        if (!TupleDescAttr(desc, i)->attisdropped) {
-            columns[column_count++] = NameStr(TupleDescAttr(desc, i)->attname);
-        }
-    }
-    return errdetail("The header has the columns (%s); the table has (%s).", comma_list(names, count),
-                     comma_list(columns, column_count));
+/* Only a file without a line end has an unknown one. */
+core::LineEnd known(core::LineEnd line_end) {
+    return line_end == core::LineEnd::Unknown ? core::LineEnd::Lf : line_end;
 }
 
-/* The column of that very name, else the only one of that name in another letter case. Null: none. */
-const char *find_column(Relation target, const char *name, bool *ambiguous, bool *generated) {
-    const TupleDesc desc = RelationGetDescr(target);
-    const char *found = nullptr;
+/*
+ * The first line end outside quotes, which decides for the whole file. The head has nearly always got it; else its
+ * bytes make room for those that follow. A record whose quote never closes is cut as the planner cuts it.
+ */
+core::LineEnd find_line_end(const Import *import, const FileHead *head) {
+    core::RecordScanner scanner(dialect_of(import));
+    core::Record record;
+    uint64 record_start = head->start;
+    uint64 position = head->size; /* in the file, behind the bytes */
+    size_t size = head->size;
+    size_t pos = head->start;
 
-    *ambiguous = false;
-    *generated = false;
-    for (int i = 0; i < desc->natts; i++) {
-        const Form_pg_attribute attribute = TupleDescAttr(desc, i);
-        const char *column = NameStr(attribute->attname);
-
-        if (attribute->attisdropped || pg_strcasecmp(column, name) != 0) {
+    while (scanner.line_end() == core::LineEnd::Unknown) {
+        if (scanner.next(head->bytes, size, &pos, &record)) {
+            record_start += record.size;
             continue;
         }
-        const bool exact = strcmp(column, name) == 0;
-        if (exact || found == nullptr) {
-            found = column;
-            *generated = attribute->attgenerated != '\0';
-            *ambiguous = false;
-        } else {
-            *ambiguous = true;
-        }
-        if (exact) {
-            break;
-        }
-    }
-    return found;
-}
-
-void match_columns(Import *import, Relation target, const char *const *names, int count) {
-    import->column_count = count;
-    import->columns = static_cast<const char **>(palloc(sizeof(char *) * Max(count, 1)));
-
-    for (int i = 0; i < count; i++) {
-        bool ambiguous;
-        bool generated;
-        const char *column = find_column(target, names[i], &ambiguous, &generated);
-
-        if (column == nullptr) {
-            ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
-                            errmsg("the header of file \"%s\" does not fit table \"%s\": there is no column \"%s\"",
-                                   import->path, RelationGetRelationName(target), names[i]),
-                            errdetail_columns(names, count, target)));
-        }
-        if (ambiguous) {
-            ereport(ERROR, (errcode(ERRCODE_AMBIGUOUS_COLUMN),
-                            errmsg("column \"%s\" in the header of file \"%s\" is ambiguous", names[i], import->path),
-                            errdetail_columns(names, count, target)));
-        }
-        if (generated) {
-            /* As COPY words it (CopyGetAttnums). */
-            ereport(ERROR,
-                    (errcode(ERRCODE_INVALID_COLUMN_REFERENCE), errmsg("column \"%s\" is a generated column", column),
-                     errdetail("Generated columns cannot be loaded.")));
-        }
-        for (int j = 0; j < i; j++) {
-            if (strcmp(import->columns[j], column) == 0) {
-                ereport(ERROR, (errcode(ERRCODE_DUPLICATE_COLUMN),
-                                errmsg("column \"%s\" is named more than once in the header of file \"%s\"", column,
-                                       import->path),
-                                errdetail_columns(names, count, target)));
+        CHECK_FOR_INTERRUPTS();
+        size = read_source_file(head->fd, import->path, head->bytes, kHeaderLimit, position);
+        if (size == 0) {
+            if (!scanner.finish(&record) || record_start + record.size >= position) {
+                break;
             }
+            position = record_start += record.size;
         }
-        import->columns[i] = pstrdup(column);
+        position += size;
+        pos = 0;
     }
+    return known(scanner.line_end());
 }
 
-} // namespace
+struct Trial {
+    Import import;
+    Relation target;
+    Piece piece;
+    Formed formed;
+};
 
-void read_header(Import *import, Relation target) {
-    if (import->file.size == 0) {
-        ereport(ERROR, (errcode(ERRCODE_BAD_COPY_FILE_FORMAT), errmsg("file \"%s\" is empty", import->path),
-                        errhint("The first line of a file names its columns.")));
+void form_trial(void *argument) {
+    auto *trial = static_cast<Trial *>(argument);
+    HeapTuple tuple;
+    Refusal why;
+
+    set_all_columns(&trial->import, trial->target);
+    set_forced_columns(&trial->import, trial->target);
+    TupleFormer *former = make_tuple_former(&trial->import, trial->target, TupleShape::Fields);
+    trial->formed = form_tuple(former, &trial->piece, 0, true, &tuple, &why);
+}
+
+/* A record that would load, were all columns of the table in the file. */
+bool looks_like_data(const Import *import, Relation target, const char *bytes, size_t size) {
+    const RecordPlace record = {0, size, 1, core::RecordFault::None};
+    Trial trial = {*import, target, {bytes, 0, 1, &record, 1}, Formed::NotTried};
+    ErrorData *error = try_in_subtransaction(form_trial, &trial);
+
+    if (error != nullptr && is_cancel(error)) {
+        ReThrowError(error);
     }
+    return error == nullptr && trial.formed == Formed::Tuple;
+}
 
-    auto *buffer = static_cast<char *>(palloc(kHeaderLimit));
-    const int fd = open_planned_file(import);
-    const size_t size = read_source_file(fd, import->path, buffer, kHeaderLimit, 0);
-    close_source_file(fd);
+void match_header(Import *import, Relation target, const char *bytes, size_t size) {
+    core::Dialect dialect = dialect_of(import);
+    size_t text_size = size;
+    const char *text = convert_text(bytes, &text_size, import->encoding);
 
-    const bool marked = import->encoding == PG_UTF8 && size >= kByteOrderMarkSize &&
-                        memcmp(buffer, kByteOrderMark, kByteOrderMarkSize) == 0;
-    const size_t start = marked ? kByteOrderMarkSize : 0;
-    size_t pos = start;
-    core::Dialect dialect;
-    core::RecordScanner scanner(dialect);
+    dialect.null_size = 0; /* a column may have the name that stands for NULL */
+    auto *splitter = construct<core::FieldSplitter>(CurrentMemoryContext, dialect);
+    if (splitter->split(text, text_size) != core::SplitResult::Ok) {
+        ereport(ERROR, (errcode(ERRCODE_BAD_COPY_FILE_FORMAT),
+                        errmsg("the header of file \"%s\" cannot be split into columns", import->path)));
+    }
+    const int count = static_cast<int>(splitter->count());
+    auto **names = static_cast<char **>(palloc(sizeof(char *) * static_cast<Size>(Max(count, 1))));
+    for (int i = 0; i < count; i++) {
+        const core::Field field = splitter->fields()[i];
+        names[i] = field.data == nullptr ? pstrdup("") : pnstrdup(field.data, field.size);
+    }
+    const bool data = !names_some_column(target, names, count) && looks_like_data(import, target, bytes, size);
+    set_columns_by_header(import, target, names, count, data);
+}
+
+/* Skips the header, and matches it with the target unless the columns are known. */
+void skip_header(Import *import, Relation target, const FileHead *head) {
+    core::RecordScanner scanner(dialect_of(import));
     core::Record record;
+    size_t pos = head->start;
 
-    bool found = scanner.next(buffer, size, &pos, &record);
-    if (!found && size < kHeaderLimit) {
+    bool found = scanner.next(head->bytes, head->size, &pos, &record);
+    if (!found && head->size < kHeaderLimit) {
         found = scanner.finish(&record); /* a header without a line end, and nothing behind it */
     }
     if (!found || record.fault != core::RecordFault::None) {
@@ -137,27 +140,42 @@ void read_header(Import *import, Relation target) {
                         errmsg("file \"%s\" has no header that could be read", import->path),
                         errdetail("Its first record is malformed, or longer than %zu bytes.", kHeaderLimit)));
     }
-
-    /* Only a file without data records can have an unknown line end here. */
-    dialect.line_end = scanner.line_end() == core::LineEnd::Unknown ? core::LineEnd::Lf : scanner.line_end();
-    import->line_end = dialect.line_end;
-    import->data_start = static_cast<int64>(start + record.size);
-    import->data_line = 1 + static_cast<int64>(record.lines);
-
-    size_t content = record.content;
-    const char *text = convert_text(buffer + start, &content, import->encoding);
-    auto *splitter = construct<core::FieldSplitter>(CurrentMemoryContext, dialect);
-    if (splitter->split(text, content) != core::SplitResult::Ok) {
-        ereport(ERROR, (errcode(ERRCODE_BAD_COPY_FILE_FORMAT),
-                        errmsg("the header of file \"%s\" cannot be split into columns", import->path)));
+    import->line_end = known(scanner.line_end());
+    import->data_start += static_cast<int64>(record.size);
+    import->data_line += static_cast<int64>(record.lines);
+    if (import->columns == nullptr) {
+        match_header(import, target, head->bytes + head->start, record.content);
+    } else {
+        size_t size = record.content; /* COPY verifies what it skips */
+        (void)convert_text(head->bytes + head->start, &size, import->encoding);
     }
-    const int count = static_cast<int>(splitter->count());
-    auto **names = static_cast<char **>(palloc(sizeof(char *) * Max(count, 1)));
-    for (int i = 0; i < count; i++) {
-        const core::Field field = splitter->fields()[i];
-        names[i] = field.data == nullptr ? pstrdup("") : pnstrdup(field.data, field.size);
+}
+
+} // namespace
+
+void read_header(Import *import, Relation target) {
+    const bool by_name = import->options.header && import->options.columns == NIL;
+
+    if (import->options.columns != NIL) {
+        set_columns_by_option(import, target);
+    } else if (!by_name) {
+        set_all_columns(import, target);
     }
-    match_columns(import, target, names, count);
+    if (by_name && import->file.size == 0) {
+        ereport(ERROR, (errcode(ERRCODE_BAD_COPY_FILE_FORMAT), errmsg("file \"%s\" is empty", import->path),
+                        errhint("The first line of a file names its columns.")));
+    }
+
+    const FileHead head = read_head(import);
+    import->data_start = static_cast<int64>(head.start);
+    import->data_line = 1;
+    if (import->options.header && (by_name || head.size > head.start)) {
+        skip_header(import, target, &head);
+    } else {
+        import->line_end = find_line_end(import, &head);
+    }
+    close_source_file(head.fd);
+    set_forced_columns(import, target);
 }
 
 } // namespace movielens_ingest::pg

@@ -9,9 +9,9 @@
 namespace movielens_ingest::pg {
 
 /*
- * Reads the header of import->path and matches it with the columns of the target, in any letter case and any order.
- * Sets columns, column_count, line_end, data_start and data_line. Raises 22P04 for an empty file or a malformed header,
- * and 42703, 42701 or 42P10 for a header that does not fit the table.
+ * Reads the beginning of import->path, and finds the columns of its fields: by the option, by the header, or all of the
+ * table. Sets columns, column_count, line_end, data_start and data_line. Raises 22P04 for a header that is missing or
+ * malformed, and what column_list.hpp says.
  */
 void read_header(Import *import, Relation target);
 

@@ -8,6 +8,11 @@ namespace movielens_ingest::pg {
 
 namespace {
 
+/* What it has loaded into an unlogged table has not been taken by a crash. */
+#define HAS_WITNESS(file)                                                                                              \
+    "(NOT coalesce((" file ".plan ->> 'unlogged')::boolean, false)"                                                    \
+    " OR EXISTS (SELECT FROM ledger._unlogged_witnesses w WHERE w.uploaded_file_id = " file ".id))"
+
 /* As objsubid of a lock on uploaded_files: no import's lock has it, for its ids are below 2^47. */
 constexpr uint16 kAdmissionLock = 0xFFFF;
 
@@ -29,6 +34,95 @@ ArrayType *text_array(const char *const *texts, int count) {
         datums[i] = CStringGetTextDatum(texts[i]);
     }
     return construct_array(datums, count, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
+/* The names of the columns that a flag is set for. */
+ArrayType *flagged_columns(const Import *import, const bool *flags) {
+    auto **names = static_cast<const char **>(palloc(sizeof(char *) * static_cast<Size>(Max(import->column_count, 1))));
+    int count = 0;
+
+    for (int i = 0; i < import->column_count; i++) {
+        if (flags[i]) {
+            names[count++] = import->columns[i];
+        }
+    }
+    return text_array(names, count);
+}
+
+const char *character(char c) { return psprintf("%c", c); }
+
+/* Of the import, when its row is there. */
+void add_options(const Ledger *ledger, const Import *import, int64 id) {
+    const ImportOptions *options = &import->options;
+
+    run_statement(ledger,
+                  "UPDATE ledger.uploaded_files SET options = jsonb_build_object('delimiter', $2, 'quote', $3,"
+                  " 'escape', $4, 'null_string', $5, 'header', $6, 'columns', CASE WHEN $7 THEN plan -> 'columns' END,"
+                  " 'encoding', $8, 'force_null', $9, 'force_not_null', $10, 'on_error', $11,"
+                  " 'reject_limit', nullif($12, -1), 'chunk_size', $13, 'min_chunks', $14, 'max_workers', $15,"
+                  " 'max_retries', $16, 'force', $17, 'at_least_once', $18) WHERE id = $1",
+                  {param(id), param(character(options->delimiter)), param(character(options->quote)),
+                   param(character(options->escape)), param(options->null_string), param(options->header),
+                   param(options->columns != NIL), param(pg_encoding_to_char(import->encoding)),
+                   param(flagged_columns(import, import->force_null), TEXTARRAYOID),
+                   param(flagged_columns(import, import->force_not_null), TEXTARRAYOID),
+                   param(on_error_name(options->on_error)), param(options->reject_limit), param(options->chunk_size),
+                   param(options->min_chunks), param(options->max_workers), param(options->max_retries),
+                   param(options->force), param(options->at_least_once)});
+}
+
+/* The columns of an import and what stands in the options about them. */
+void read_columns(const Ledger *ledger, MemoryContext context, Import *import) {
+    const uint64 count = run_statement(ledger,
+                                       "SELECT value, (options -> 'force_null' ? value)::integer::bigint,"
+                                       " (options -> 'force_not_null' ? value)::integer::bigint"
+                                       " FROM ledger.uploaded_files,"
+                                       " jsonb_array_elements_text(plan -> 'columns') WITH ORDINALITY"
+                                       " WHERE id = $1 ORDER BY ordinality",
+                                       {param(import->id)});
+    const Size size = static_cast<Size>(Max(count, 1));
+
+    import->column_count = static_cast<int>(count);
+    import->columns = static_cast<const char **>(MemoryContextAlloc(context, sizeof(char *) * size));
+    import->force_null = static_cast<bool *>(MemoryContextAlloc(context, sizeof(bool) * size));
+    import->force_not_null = static_cast<bool *>(MemoryContextAlloc(context, sizeof(bool) * size));
+    for (uint64 i = 0; i < count; i++) {
+        import->columns[i] = result_text(i, 1, context);
+        import->force_null[i] = result_int64(i, 2) != 0;
+        import->force_not_null[i] = result_int64(i, 3) != 0;
+    }
+}
+
+void read_options(const Ledger *ledger, MemoryContext context, Import *import) {
+    ImportOptions *options = &import->options;
+
+    run_statement(ledger,
+                  "SELECT options ->> 'delimiter', options ->> 'quote', options ->> 'escape',"
+                  " options ->> 'null_string', options ->> 'encoding', options ->> 'on_error',"
+                  " (options ->> 'header')::boolean::integer::bigint,"
+                  " coalesce((options ->> 'reject_limit')::bigint, -1),"
+                  " (options ->> 'chunk_size')::bigint, (options ->> 'min_chunks')::bigint,"
+                  " (options ->> 'max_workers')::bigint, (options ->> 'max_retries')::bigint,"
+                  " (options ->> 'force')::boolean::integer::bigint,"
+                  " (options ->> 'at_least_once')::boolean::integer::bigint"
+                  " FROM ledger.uploaded_files WHERE id = $1",
+                  {param(import->id)});
+    options->delimiter = *result_text(0, 1, context);
+    options->quote = *result_text(0, 2, context);
+    options->escape = *result_text(0, 3, context);
+    options->null_string = result_text(0, 4, context);
+    options->encoding = result_text(0, 5, context);
+    (void)on_error_of(result_text(0, 6, context), &options->on_error);
+    options->header = result_int64(0, 7) != 0;
+    options->reject_limit = static_cast<int>(result_int64(0, 8));
+    options->chunk_size = static_cast<int>(result_int64(0, 9));
+    options->min_chunks = static_cast<int>(result_int64(0, 10));
+    options->max_workers = static_cast<int>(result_int64(0, 11));
+    options->max_retries = static_cast<int>(result_int64(0, 12));
+    options->force = result_int64(0, 13) != 0;
+    options->at_least_once = result_int64(0, 14) != 0;
+    /* The lists of columns: see read_columns(). */
+    options->columns = options->force_null = options->force_not_null = NIL;
 }
 
 const char *base_name(const char *path) { return strrchr(path, '/') + 1; }
@@ -61,7 +155,6 @@ int64 add_import(const Ledger *ledger, const Import *import) {
     const Oid user = GetUserId();
     const char *user_name = GetUserNameFromId(user, false);
     ArrayType *columns = text_array(import->columns, import->column_count);
-    const ImportOptions *options = &import->options;
 
     const StatementScope scope = begin_statement(ledger);
     /* A file name of more than 255 characters is cut; file_path has all of it. */
@@ -69,27 +162,24 @@ int64 add_import(const Ledger *ledger, const Import *import) {
         ledger,
         "INSERT INTO ledger.uploaded_files"
         " (file_name, file_path, file_size, target, owner_oid, owner_name, options, plan)"
-        " VALUES (left($1, 255), $2, $3, $4, $5, $6::name, $7::jsonb, $8::jsonb)"
+        " VALUES (left($1, 255), $2, $3, $4, $5, $6::name, '{}', $7::jsonb)"
         " RETURNING id",
         {param(base_name(import->path)), param(import->path), param(import->file.size), param(import->target),
          param(user), param(user_name),
-         param(psprintf("{\"chunk_size\": %d, \"min_chunks\": %d, \"max_workers\": %d, \"max_retries\": %d,"
-                        " \"force\": %s}",
-                        options->chunk_size, options->min_chunks, options->max_workers, options->max_retries,
-                        options->force ? "true" : "false")),
          param(psprintf("{\"device\": " INT64_FORMAT ", \"inode\": " INT64_FORMAT ", \"modified\": " INT64_FORMAT
-                        ", \"encoding\": \"%s\", \"line_end\": \"%s\", \"data_start\": " INT64_FORMAT
-                        ", \"data_line\": " INT64_FORMAT ", \"target_oid\": %u, \"system\": \"" UINT64_FORMAT
+                        ", \"line_end\": \"%s\", \"data_start\": " INT64_FORMAT ", \"data_line\": " INT64_FORMAT
+                        ", \"target_oid\": %u, \"system\": \"" UINT64_FORMAT
                         "\", \"database\": %u, \"authenticated_user\": %u, \"session_user\": %u}",
                         import->file.device, import->file.inode, import->file.modified,
-                        pg_encoding_to_char(import->encoding), kLineEnds[static_cast<int>(import->line_end)],
-                        import->data_start, import->data_line, import->target_oid, GetSystemIdentifier(), MyDatabaseId,
-                        GetAuthenticatedUserId(), GetSessionUserId()))});
+                        kLineEnds[static_cast<int>(import->line_end)], import->data_start, import->data_line,
+                        import->target_oid, GetSystemIdentifier(), MyDatabaseId, GetAuthenticatedUserId(),
+                        GetSessionUserId()))});
     const int64 id = result_int64(0, 1);
     run_statement(ledger,
                   "UPDATE ledger.uploaded_files SET dataset_id = $3, plan = plan || jsonb_build_object('columns', $2)"
                   " WHERE id = $1",
                   {param(id), param(columns, TEXTARRAYOID), param(import->batch_id != 0 ? import->batch_id : id)});
+    add_options(ledger, import, id);
     for (int i = 0; i < setting_count; i++) {
         run_statement(ledger, "INSERT INTO ledger._session_settings VALUES ($1, $2, $3, $4, $5)",
                       {param(id), param(settings[i].name), param(settings[i].value), param(settings[i].context),
@@ -101,15 +191,15 @@ int64 add_import(const Ledger *ledger, const Import *import) {
 
 int64 find_import_of_file(const Ledger *ledger, const Import *import) {
     const StatementScope scope = begin_statement(ledger);
-    const uint64 found = run_statement(ledger,
-                                       "SELECT id FROM ledger.uploaded_files"
-                                       " WHERE target = $1 AND file_size = $2"
-                                       " AND (plan ->> 'device')::bigint = $3 AND (plan ->> 'inode')::bigint = $4"
-                                       " AND (plan ->> 'modified')::bigint = $5"
-                                       " AND status NOT IN ('Failed', 'Cancelled')"
-                                       " ORDER BY id LIMIT 1",
-                                       {param(import->target), param(import->file.size), param(import->file.device),
-                                        param(import->file.inode), param(import->file.modified)});
+    const uint64 found = run_statement(
+        ledger,
+        "SELECT id FROM ledger.uploaded_files"
+        " WHERE target = $1 AND file_size = $2"
+        " AND (plan ->> 'device')::bigint = $3 AND (plan ->> 'inode')::bigint = $4"
+        " AND (plan ->> 'modified')::bigint = $5"
+        " AND status NOT IN ('Failed', 'Cancelled') AND " HAS_WITNESS("uploaded_files") " ORDER BY id LIMIT 1",
+        {param(import->target), param(import->file.size), param(import->file.device), param(import->file.inode),
+         param(import->file.modified)});
     const int64 id = found > 0 ? result_int64(0, 1) : 0;
     end_statement(&scope);
     return id;
@@ -122,18 +212,21 @@ int64 admit_import(const Ledger *ledger, const Import *import) {
     /* Until the commit: of two copies that are planned at the same time, the second finds the first admitted. */
     LockDatabaseObject(ledger->files, import->target_oid, kAdmissionLock, ExclusiveLock);
     if (!import->options.force &&
-        run_statement(ledger,
-                      "SELECT other.id FROM ledger.uploaded_files this"
-                      " JOIN ledger.uploaded_files other ON other.target = this.target AND other.id <> this.id"
-                      " AND other.file_size = this.file_size AND other.plan -> 'columns' = this.plan -> 'columns'"
-                      " AND other.plan ? 'admitted' AND other.status NOT IN ('Failed', 'Cancelled')"
-                      " WHERE this.id = $1"
-                      " AND EXISTS (SELECT FROM ledger.process_chunks c WHERE c.uploaded_file_id = other.id)"
-                      " AND NOT EXISTS (SELECT FROM ledger.process_chunks c JOIN ledger.process_chunks o"
-                      "  ON o.uploaded_file_id = other.id AND o.chunk_number = c.chunk_number"
-                      "  WHERE c.uploaded_file_id = this.id AND (o.checksum, o.end_byte) <> (c.checksum, c.end_byte))"
-                      " ORDER BY other.id LIMIT 1",
-                      {param(import->id)}) > 0) {
+        run_statement(
+            ledger,
+            "SELECT other.id FROM ledger.uploaded_files this"
+            " JOIN ledger.uploaded_files other ON other.target = this.target AND other.id <> this.id"
+            " AND other.file_size = this.file_size AND other.plan -> 'columns' = this.plan -> 'columns'"
+            " AND other.plan ? 'admitted' AND other.status NOT IN ('Failed', 'Cancelled')"
+            " AND " HAS_WITNESS(
+                "other") " WHERE this.id = $1"
+                         " AND EXISTS (SELECT FROM ledger.process_chunks c WHERE c.uploaded_file_id = other.id)"
+                         " AND NOT EXISTS (SELECT FROM ledger.process_chunks c JOIN ledger.process_chunks o"
+                         "  ON o.uploaded_file_id = other.id AND o.chunk_number = c.chunk_number"
+                         "  WHERE c.uploaded_file_id = this.id AND (o.checksum, o.end_byte) <> (c.checksum, "
+                         "c.end_byte))"
+                         " ORDER BY other.id LIMIT 1",
+            {param(import->id)}) > 0) {
         other = result_int64(0, 1);
     } else {
         run_statement(ledger, "UPDATE ledger.uploaded_files SET plan = plan || '{\"admitted\": true}' WHERE id = $1",
@@ -147,13 +240,11 @@ bool read_import(const Ledger *ledger, int64 id, Import *import) {
     const MemoryContext context = CurrentMemoryContext;
     const StatementScope scope = begin_statement(ledger);
     if (run_statement(ledger,
-                      "SELECT file_path, target, plan ->> 'encoding', plan ->> 'line_end', file_size,"
+                      "SELECT file_path, target, plan ->> 'line_end', file_size,"
                       " (plan ->> 'device')::bigint, (plan ->> 'inode')::bigint, (plan ->> 'modified')::bigint,"
                       " (plan ->> 'data_start')::bigint, (plan ->> 'data_line')::bigint,"
-                      " (options ->> 'chunk_size')::bigint, (options ->> 'min_chunks')::bigint,"
-                      " (options ->> 'max_workers')::bigint, (options ->> 'max_retries')::bigint,"
-                      " (options ->> 'force')::boolean::integer::bigint, (plan ->> 'target_oid')::bigint,"
-                      " dataset_id, coalesce(row_count, -1)"
+                      " (plan ->> 'target_oid')::bigint, dataset_id, coalesce(row_count, -1),"
+                      " coalesce((plan ->> 'unlogged')::boolean, false)::integer::bigint"
                       " FROM ledger.uploaded_files WHERE id = $1",
                       {param(id)}) == 0) {
         end_statement(&scope);
@@ -162,34 +253,21 @@ bool read_import(const Ledger *ledger, int64 id, Import *import) {
     import->id = id;
     import->path = result_text(0, 1, context);
     import->target = result_text(0, 2, context);
-    import->encoding = pg_char_to_encoding(result_text(0, 3, context));
-    import->line_end = line_end_of(result_text(0, 4, context));
-    import->file.size = result_int64(0, 5);
-    import->file.device = result_int64(0, 6);
-    import->file.inode = result_int64(0, 7);
-    import->file.modified = result_int64(0, 8);
-    import->data_start = result_int64(0, 9);
-    import->data_line = result_int64(0, 10);
-    import->options = default_options();
-    import->options.chunk_size = static_cast<int>(result_int64(0, 11));
-    import->options.min_chunks = static_cast<int>(result_int64(0, 12));
-    import->options.max_workers = static_cast<int>(result_int64(0, 13));
-    import->options.max_retries = static_cast<int>(result_int64(0, 14));
-    import->options.force = result_int64(0, 15) != 0;
-    import->target_oid = static_cast<Oid>(result_int64(0, 16));
-    import->batch_id = result_int64(0, 17);
-    import->rows = result_int64(0, 18);
+    import->line_end = line_end_of(result_text(0, 3, context));
+    import->file.size = result_int64(0, 4);
+    import->file.device = result_int64(0, 5);
+    import->file.inode = result_int64(0, 6);
+    import->file.modified = result_int64(0, 7);
+    import->data_start = result_int64(0, 8);
+    import->data_line = result_int64(0, 9);
+    import->target_oid = static_cast<Oid>(result_int64(0, 10));
+    import->batch_id = result_int64(0, 11);
+    import->rows = result_int64(0, 12);
+    import->unlogged = result_int64(0, 13) != 0;
 
-    const uint64 columns = run_statement(ledger,
-                                         "SELECT value FROM ledger.uploaded_files,"
-                                         " jsonb_array_elements_text(plan -> 'columns') WITH ORDINALITY"
-                                         " WHERE id = $1 ORDER BY ordinality",
-                                         {param(id)});
-    import->column_count = static_cast<int>(columns);
-    import->columns = static_cast<const char **>(MemoryContextAlloc(context, sizeof(char *) * Max(columns, 1)));
-    for (uint64 i = 0; i < columns; i++) {
-        import->columns[i] = result_text(i, 1, context);
-    }
+    read_options(ledger, context, import);
+    import->encoding = pg_char_to_encoding(import->options.encoding);
+    read_columns(ledger, context, import);
 
     const uint64 settings = run_statement(ledger,
                                           "SELECT name, value, context::bigint, role::bigint"

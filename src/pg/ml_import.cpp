@@ -2,6 +2,7 @@
  * ml_import.cpp - the SQL function ml_import(): registers a file, and has it loaded when the transaction commits.
  */
 #include "pg/boundary.hpp"
+#include "pg/import_options.hpp"
 #include "pg/pg.hpp"
 #include "pg/register_import.hpp"
 
@@ -12,7 +13,7 @@ MOVIELENS_INGEST_FUNCTION(ml_import) {
     if (PG_ARGISNULL(0)) {
         ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("path of the file must not be null")));
     }
-    const ImportOptions options = options_of_call(fcinfo, 2);
+    const ImportOptions options = options_of_call(fcinfo);
     const Import import =
         register_import(get_func_namespace(fcinfo->flinfo->fn_oid), text_to_cstring(PG_GETARG_TEXT_PP(0)),
                         PG_ARGISNULL(1) ? InvalidOid : PG_GETARG_OID(1), &options, 0);

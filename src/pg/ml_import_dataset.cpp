@@ -4,6 +4,7 @@
  */
 #include "pg/boundary.hpp"
 #include "pg/data_set.hpp"
+#include "pg/import_options.hpp"
 #include "pg/pg.hpp"
 #include "pg/register_import.hpp"
 
@@ -18,7 +19,7 @@ MOVIELENS_INGEST_FUNCTION(ml_import_dataset) {
         ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("path of the directory must not be null")));
     }
     const bool strict = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
-    const ImportOptions options = options_of_call(fcinfo, 2);
+    const ImportOptions options = options_of_call(fcinfo);
     const DataSetImport *imports = register_data_set(get_func_namespace(fcinfo->flinfo->fn_oid),
                                                      text_to_cstring(PG_GETARG_TEXT_PP(0)), strict, &options, &count);
 

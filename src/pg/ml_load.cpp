@@ -4,6 +4,7 @@
 #include "pg/boundary.hpp"
 #include "pg/cancel_import.hpp"
 #include "pg/data_set.hpp"
+#include "pg/import_options.hpp"
 #include "pg/import_wait.hpp"
 #include "pg/internal_function.hpp"
 #include "pg/ledger.hpp"
@@ -159,6 +160,20 @@ void require_outside_transaction_block(FunctionCallInfo fcinfo) {
     }
 }
 
+/* What only a single file can have. */
+void require_options_of_data_set(bool has_target, const ImportOptions *options) {
+    if (has_target) {
+        ereport(ERROR,
+                (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("a directory cannot be imported into one table"),
+                 errhint("Leave the parameter \"target\" out: the names of the files tell their tables.")));
+    }
+    if (options->columns != NIL || options->force_null != NIL || options->force_not_null != NIL) {
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("columns cannot be named for a directory"),
+                        errhint("Leave the parameters \"columns\", \"force_null\" and \"force_not_null\" out, or "
+                                "import the files one by one.")));
+    }
+}
+
 } // namespace
 
 MOVIELENS_INGEST_FUNCTION(ml_load) {
@@ -173,7 +188,7 @@ MOVIELENS_INGEST_FUNCTION(ml_load) {
     load.ledger = open_ledger(load.schema);
     const char *path = check_path(text_to_cstring(PG_GETARG_TEXT_PP(0)));
     const bool strict = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
-    const ImportOptions options = options_of_call(fcinfo, 3);
+    const ImportOptions options = options_of_call(fcinfo);
 
     if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT) {
         elog(ERROR, "SPI_connect_ext failed");
@@ -184,11 +199,7 @@ MOVIELENS_INGEST_FUNCTION(ml_load) {
         load.count = 1;
         load.ids[0] = import.id;
     } else {
-        if (!PG_ARGISNULL(1)) {
-            ereport(ERROR,
-                    (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("a directory cannot be imported into one table"),
-                     errhint("Leave the parameter \"target\" out: the names of the files tell their tables.")));
-        }
+        require_options_of_data_set(!PG_ARGISNULL(1), &options);
         const DataSetImport *imports = register_data_set(load.schema, path, strict, &options, &load.count);
         for (int i = 0; i < load.count; i++) {
             load.ids[i] = imports[i].id;

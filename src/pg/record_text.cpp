@@ -2,22 +2,19 @@
 
 namespace movielens_ingest::pg {
 
-namespace {
-
 /* As COPY decides it (BeginCopyFrom, need_transcoding): text of SQL_ASCII on either side is only verified. */
 bool needs_conversion(int encoding) {
     return encoding != GetDatabaseEncoding() && encoding != PG_SQL_ASCII && GetDatabaseEncoding() != PG_SQL_ASCII;
 }
 
-} // namespace
-
 void check_file_encoding(int encoding) {
     if (PG_ENCODING_IS_CLIENT_ONLY(encoding)) {
         /* Their trail bytes can look like a delimiter or a quote: they would have to be converted before they are
          * scanned. */
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                        errmsg("files in encoding \"%s\" cannot be imported", pg_encoding_to_char(encoding)),
-                        errhint("Convert the file, and set client_encoding to the encoding that it then has.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                 errmsg("files in encoding \"%s\" cannot be imported", pg_encoding_to_char(encoding)),
+                 errhint("Convert the file, and name the encoding that it then has with the option \"encoding\".")));
     }
     if (needs_conversion(encoding) && !OidIsValid(FindDefaultConversionProc(encoding, GetDatabaseEncoding()))) {
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FUNCTION),

@@ -10,6 +10,9 @@ namespace movielens_ingest::pg {
 /* Raises 0A000 for an encoding of files that cannot be read, and 42883 for one that cannot be converted. */
 void check_file_encoding(int encoding);
 
+/* Text of the encoding is not what the database stores. */
+bool needs_conversion(int encoding);
+
 /* True when the bytes are valid as they stand: then no conversion is needed. */
 bool is_valid_text(const char *bytes, size_t size, int encoding);
 

@@ -1,7 +1,5 @@
 #include "pg/refused_rows.hpp"
 
-#include "pg/raw_line.hpp"
-
 namespace movielens_ingest::pg {
 
 struct RefusedRows {
@@ -31,7 +29,6 @@ enum : int {
 } // namespace
 
 MinimalTuple form_refused_row(TupleDesc desc, const Reject *reject) {
-    const RawLine raw = show_raw_line(reject->raw, reject->raw_size, reject->encoding);
     auto *values = static_cast<Datum *>(palloc0(sizeof(Datum) * static_cast<Size>(desc->natts)));
     auto *nulls = static_cast<bool *>(palloc(sizeof(bool) * static_cast<Size>(desc->natts)));
     auto set = [values, nulls](int column, Datum value) {
@@ -43,17 +40,17 @@ MinimalTuple form_refused_row(TupleDesc desc, const Reject *reject) {
     set(kRowNumber, Int64GetDatum(reject->row_number));
     set(kLineNumber, Int64GetDatum(reject->line_number));
     set(kByteOffset, Int64GetDatum(reject->byte_offset));
-    set(kSqlState, CStringGetTextDatum(reject->sqlstate));
-    set(kMessage, CStringGetTextDatum(reject->message));
-    set(kRawLine, CStringGetTextDatum(raw.text));
-    if (reject->column != nullptr) {
-        set(kColumnName, CStringGetTextDatum(reject->column));
+    set(kSqlState, CStringGetTextDatum(unpack_sql_state(reject->why.sqlerrcode)));
+    set(kMessage, CStringGetTextDatum(reject->why.message));
+    set(kRawLine, CStringGetTextDatum(reject->raw.text));
+    if (reject->why.column != nullptr) {
+        set(kColumnName, CStringGetTextDatum(reject->why.column));
     }
-    if (reject->detail != nullptr) {
-        set(kDetail, CStringGetTextDatum(reject->detail));
+    if (reject->why.detail != nullptr) {
+        set(kDetail, CStringGetTextDatum(reject->why.detail));
     }
-    if (raw.bytes != nullptr) {
-        set(kRawBytes, PointerGetDatum(raw.bytes));
+    if (reject->raw.bytes != nullptr) {
+        set(kRawBytes, PointerGetDatum(reject->raw.bytes));
     }
     return heap_form_minimal_tuple(desc, values, nulls);
 }

@@ -8,6 +8,8 @@
 #include "pg/record_text.hpp"
 #include "pg/source_file.hpp"
 #include "pg/target.hpp"
+#include "pg/target_storage.hpp"
+#include "pg/writer_choice.hpp"
 
 namespace movielens_ingest::pg {
 
@@ -34,6 +36,17 @@ void require_new_file(const Ledger *ledger, const Import *import) {
     }
 }
 
+/* Quotes are looked for in the file, before it is converted as COPY does it first. */
+void require_characters_of_file(const Import *import) {
+    if (needs_conversion(import->encoding) &&
+        (IS_HIGHBIT_SET(import->options.quote) || IS_HIGHBIT_SET(import->options.escape))) {
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("quote and escape must be ASCII characters in a file of encoding \"%s\"",
+                               pg_encoding_to_char(import->encoding)),
+                        errdetail("The encoding of the database is \"%s\".", GetDatabaseEncodingName())));
+    }
+}
+
 } // namespace
 
 void require_start_possible(const char *function) {
@@ -50,23 +63,6 @@ void require_unrestricted(const char *function) {
     }
 }
 
-ImportOptions options_of_call(FunctionCallInfo fcinfo, int first) {
-    ImportOptions options = default_options();
-    int *const numbers[] = {&options.chunk_size, &options.min_chunks, &options.max_workers, &options.max_retries};
-
-    for (int *number : numbers) {
-        if (!PG_ARGISNULL(first)) {
-            *number = PG_GETARG_INT32(first);
-        }
-        first++;
-    }
-    if (!PG_ARGISNULL(first)) {
-        options.force = PG_GETARG_BOOL(first);
-    }
-    check_options(&options);
-    return options;
-}
-
 Import describe_import(const Ledger *ledger, const char *path, Oid target_oid, Missing missing,
                        const ImportOptions *options) {
     Import import;
@@ -75,8 +71,10 @@ Import describe_import(const Ledger *ledger, const char *path, Oid target_oid, M
     import.options = *options;
     import.path = check_path(path);
     import.file = identify_file(import.path);
-    import.encoding = pg_get_client_encoding(); /* as COPY */
+    import.encoding =
+        options->encoding != nullptr ? pg_char_to_encoding(options->encoding) : pg_get_client_encoding(); /* as COPY */
     check_file_encoding(import.encoding);
+    require_characters_of_file(&import);
 
     import.target_oid =
         OidIsValid(target_oid) ? target_oid : find_target(get_rel_namespace(ledger->files), import.path, missing);
@@ -86,7 +84,10 @@ Import describe_import(const Ledger *ledger, const char *path, Oid target_oid, M
     read_header(&import, target);
     table_close(target, NoLock);
     /* Once more, now that the columns are known. */
-    table_close(open_target(import.target_oid, nullptr, import.columns, import.column_count), NoLock);
+    target = open_target(import.target_oid, nullptr, import.columns, import.column_count);
+    import.unlogged = require_storage(target, options);
+    (void)choose_writer(target, import.columns, import.column_count);
+    table_close(target, NoLock);
     return import;
 }
 
@@ -97,7 +98,7 @@ Import register_import(Oid schema, const char *path, Oid target_oid, const Impor
 
     require_new_file(&ledger, &import);
     import.batch_id = batch_id;
-    if (!may_analyze(import.target_oid)) {
+    if (can_be_analyzed(import.target_oid) && !may_analyze(import.target_oid)) {
         ereport(NOTICE, (errmsg("table %s will not be analyzed after the import", import.target),
                          errdetail("Only its owner, the owner of the database, or a superuser may analyze it.")));
     }

@@ -15,14 +15,8 @@ void require_start_possible(const char *function);
 void require_unrestricted(const char *function);
 
 /*
- * The options among the arguments of a call: chunk_size, min_chunks, max_workers, max_retries and force, from the given
- * one on. A null is the setting of that name.
- */
-ImportOptions options_of_call(FunctionCallInfo fcinfo, int first);
-
-/*
- * What an import of the file into the target would be: all that can be known before it is planned. Raises an error
- * where the file or the table cannot be imported. target InvalidOid: by the file's name.
+ * What an import of the file into the target would be: all that is known before it is planned. Raises an error where
+ * the file or the table cannot be imported. target InvalidOid: by the file's name.
  */
 Import describe_import(const Ledger *ledger, const char *path, Oid target, Missing missing,
                        const ImportOptions *options);

@@ -3,14 +3,14 @@
  */
 #pragma once
 
-#include <cstdint>
+#include "pg/pg.hpp"
 
 namespace movielens_ingest::pg {
 
 /* What becomes of an import that meets a record that cannot be loaded. */
 enum class OnError : uint8_t { Reject, Stop };
 
-/* What an import is called with, as the ledger keeps it in uploaded_files.options. */
+/* What an import is called with; uploaded_files.options keeps it. */
 struct ImportOptions {
     int chunk_size;   /* records, 1 or more */
     int min_chunks;   /* 1 to 10000 */
@@ -26,14 +26,29 @@ struct ImportOptions {
     char escape;
     const char *null_string;
     const char *encoding; /* of the file, by name; null: client_encoding */
+    List *columns;        /* names (char *) of the fields' columns; NIL: those of the header, or all of the table */
+    List *force_null;     /* names of columns */
+    List *force_not_null; /* the same */
 };
+
+/* movielens_ingest.writer */
+enum class WriterSetting : int { Auto, MultiInsert, Spi };
+
+WriterSetting writer_setting();
 
 void define_settings();
 
-/* The options that the settings give to a call that names none. */
+/*
+ * The options that the settings give to a call that names none, in the current memory context. An escape of '\0' is the
+ * quote, whichever that is.
+ */
 ImportOptions default_options();
 
-/* Raises 22023 for an option out of its range. */
+/* "reject" or "stop". on_error_of() takes any letter case; false: it is neither. */
+const char *on_error_name(OnError on_error);
+bool on_error_of(const char *name, OnError *on_error);
+
+/* Raises 22023 for a number out of its range. */
 void check_options(const ImportOptions *options);
 
 /* How many processes the option max_workers stands for: 0 is one for each processor. */

@@ -128,6 +128,7 @@ Import *read_shared_import(const SharedValidation *shared) {
     import->target = get_text(&from);
     import->options.null_string = get_text(&from);
     import->options.encoding = get_text(&from);
+    import->options.columns = import->options.force_null = import->options.force_not_null = NIL; /* stand below */
     import->columns =
         static_cast<const char **>(palloc(sizeof(char *) * static_cast<Size>(Max(import->column_count, 1))));
     for (int i = 0; i < import->column_count; i++) {

@@ -10,30 +10,31 @@ namespace movielens_ingest::pg {
 /* The table of MovieLens that a file of this name belongs to, or null. schema is that of the extension. */
 const char *data_table_of_file(Oid schema, const char *file_name);
 
+enum class Missing : uint8_t { Create, Error };
+
 /*
  * The table for a file that came without a target: by the file's name, on the search path. A table of MovieLens that is
  * missing is made, with a NOTICE, or is an error. schema is that of the extension. Raises 42P01 for a name that is not
  * known.
  */
-enum class Missing : uint8_t { Create, Error };
 Oid find_target(Oid schema, const char *path, Missing missing);
 
 /*
- * Opens the target with the lock that COPY takes, and raises an error unless it is an ordinary table that the current
- * user may load these columns into. Raises 42P01 when it is gone. columns null: some column or the table will do. name:
- * what an error calls it when it is gone; null: by its OID.
+ * Opens the target with the lock that COPY takes, and raises an error unless it is something to load into, and the
+ * current user may load these columns. Raises 42P01 when it is gone. columns null: some column or the table will do.
+ * name: what an error calls it when it is gone; null: by its OID.
  */
 Relation open_target(Oid target, const char *name, const char *const *columns, int column_count);
 
 /* The numbers of these columns, as in RangeTblEntry.insertedCols. */
 Bitmapset *column_numbers(Relation target, const char *const *columns, int column_count);
 
-/* The column that an error names, unless it is one of another table, which a trigger or a function has met. */
-const char *column_of(Relation target, const ErrorData *error);
-
 /* The range table entry of an INSERT of these columns: what the executor checks, and what an error may show of a tuple.
  */
 RangeTblEntry *insert_entry(Relation target, const Bitmapset *columns);
+
+/* It is a table of this database. */
+bool can_be_analyzed(Oid target);
 
 /* The current user may ANALYZE it, by the rule of vacuum_is_relation_owner. */
 bool may_analyze(Oid target);

@@ -1,130 +1,75 @@
 #include "pg/validation.hpp"
 
-#include "core/error_fate.hpp"
-#include "pg/constraint_checker.hpp"
-#include "pg/pg.hpp"
-#include "pg/record_reader.hpp"
+#include "pg/chunk_work.hpp"
 #include "pg/subtransaction.hpp"
 #include "pg/target.hpp"
-#include "pg/tuple_former.hpp"
 
 namespace movielens_ingest::pg {
 
 namespace {
 
-constexpr int kLookAroundInterval = 1000; /* records */
-
 struct ChunkValidation {
-    const Validation *validation;
-    const core::Chunk *chunk;
-    Relation target;
-    TupleFormer *former;
-    ConstraintChecker *checker;
-    Piece piece;
-    MemoryContext record_context; /* the tuple */
-    MemoryContext reject_context; /* one reject */
-    int next;                     /* record to validate next */
-    bool formed;                  /* it has become a tuple */
+    const Import *import;
+    LedgerChunk chunk;
+    RejectSink *rejects;
 };
 
-/* Validates from work->next on, until one raises an error: work->next is then its record. */
+bool has_before_trigger(Relation relation) {
+    return relation->trigdesc != nullptr && relation->trigdesc->trig_insert_before_row;
+}
+
+/*
+ * Does a row satisfy the table's rules as it comes from the file? A trigger may change it before, and the server of a
+ * foreign table has rules of its own.
+ */
+bool rows_are_final(Relation target) {
+    ListCell *cell;
+    bool final = true;
+
+    if (target->rd_rel->relkind == RELKIND_RELATION) {
+        return !has_before_trigger(target);
+    }
+    if (target->rd_rel->relkind != RELKIND_PARTITIONED_TABLE) {
+        return false;
+    }
+    foreach (cell, find_all_inheritors(RelationGetRelid(target), AccessShareLock, nullptr)) {
+        Relation partition = table_open(lfirst_oid(cell), NoLock);
+        final = final && !has_before_trigger(partition) && partition->rd_rel->relkind != RELKIND_FOREIGN_TABLE;
+        table_close(partition, NoLock);
+    }
+    return final;
+}
+
 void validate_records(void *argument) {
-    auto *work = static_cast<ChunkValidation *>(argument);
-    const int to = Min(work->next + kLookAroundInterval, work->piece.count);
+    const auto *validation = static_cast<ChunkValidation *>(argument);
+    const Import *import = validation->import;
+    ChunkWork work;
 
-    for (; work->next < to; work->next++) {
-        CHECK_FOR_INTERRUPTS();
-        work->formed = false;
-        MemoryContextReset(work->record_context);
-        MemoryContextSwitchTo(work->record_context);
-        HeapTuple tuple = form_tuple(work->former, work->piece.bytes, &work->piece.records[work->next], true);
-        work->formed = true;
-        if (work->checker != nullptr) {
-            check_constraints(work->checker, tuple);
-        }
-    }
-}
+    memset(&work, 0, sizeof(work));
+    work.chunk = &validation->chunk;
+    work.rejects = validation->rejects;
+    work.target = open_target(import->target_oid, import->target, import->columns, import->column_count);
+    work.former =
+        make_tuple_former(import, work.target, rows_are_final(work.target) ? TupleShape::Known : TupleShape::Fields);
+    make_contexts(&work);
 
-/* Raises the error again unless it is the record's own, by the rules of form_piece() and try_insert(). */
-void require_reject(const ChunkValidation *work, ErrorData *error) {
-    const bool refused_value = !work->formed && value_was_refused(work->former) &&
-                               ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION;
-
-    if (!refused_value && core::error_fate(sqlstate_of(error)) != core::ErrorFate::Reject) {
-        ReThrowError(error);
-    }
-}
-
-void refuse_record(const ChunkValidation *work, const ErrorData *error) {
-    const RecordPlace *record = &work->piece.records[work->next];
-    Reject reject;
-
-    reject.row_number = static_cast<int64>(work->piece.first_row) + work->next;
-    reject.line_number = static_cast<int64>(record->line_number);
-    reject.byte_offset = static_cast<int64>(work->piece.start_byte + record->offset);
-    reject.column = work->formed ? column_of(work->target, error) : column_at_fault(work->former);
-    reject.sqlstate = sqlstate_of(error);
-    reject.message = error->message;
-    reject.detail = error->detail;
-    reject.raw = work->piece.bytes + record->offset;
-    reject.raw_size = record->size;
-    reject.encoding = work->validation->import->encoding;
-    work->validation->refuse(work->validation->argument, &reject);
-}
-
-void validate_piece(ChunkValidation *work) {
-    const Validation *validation = work->validation;
-
-    work->next = 0;
-    while (work->next < work->piece.count) {
-        ErrorData *error = try_in_subtransaction(validate_records, work);
-        if (error != nullptr) {
-            require_reject(work, error);
-            const MemoryContext context = MemoryContextSwitchTo(work->reject_context);
-            refuse_record(work, error);
-            MemoryContextSwitchTo(context);
-            MemoryContextReset(work->reject_context);
-            FreeErrorData(error);
-            work->next++;
-        }
-        /* Not within: an error there is none of the record's. */
-        if (validation->look_around != nullptr) {
-            validation->look_around(validation->argument);
-        }
-    }
-}
-
-void validate_records_of_chunk(void *argument) {
-    auto *work = static_cast<ChunkValidation *>(argument);
-    const Import *import = work->validation->import;
-
-    work->target = open_target(import->target_oid, import->target, import->columns, import->column_count);
-    work->former = make_tuple_former(import, work->target, Defaults::WithoutVolatile);
-    work->checker =
-        make_constraint_checker(work->target, column_numbers(work->target, import->columns, import->column_count),
-                                columns_left_out(work->former));
-    work->record_context =
-        AllocSetContextCreate(CurrentMemoryContext, "movielens_ingest record", ALLOCSET_DEFAULT_SIZES);
-    work->reject_context =
-        AllocSetContextCreate(CurrentMemoryContext, "movielens_ingest reject", ALLOCSET_DEFAULT_SIZES);
-
-    RecordReader *reader = open_record_reader(import, work->chunk);
-    while (read_piece(reader, &work->piece)) {
-        validate_piece(work);
+    RecordReader *reader = open_record_reader(import, &validation->chunk.chunk);
+    report_work(&work, 0);
+    while (read_piece(reader, &work.piece)) {
+        form_piece(&work);
+        report_work(&work, bytes_read(reader));
     }
     close_record_reader(reader);
-    table_close(work->target, NoLock);
+    table_close(work.target, NoLock);
 }
 
 } // namespace
 
-void validate_chunk(const Validation *validation, const core::Chunk *chunk) {
-    ChunkValidation work;
+void validate_chunk(const Import *import, const core::Chunk *chunk, RejectSink *rejects) {
+    ChunkValidation validation = {import, {0, *chunk, 1}, rejects};
 
-    memset(&work, 0, sizeof(work));
-    work.validation = validation;
-    work.chunk = chunk;
-    run_and_undo(validate_records_of_chunk, &work);
+    run_and_undo(validate_records, &validation);
+    rejects->finish();
 }
 
 } // namespace movielens_ingest::pg

@@ -6,20 +6,15 @@
 #include "core/chunk_planner.hpp"
 #include "pg/ledger.hpp"
 #include "pg/pg.hpp"
+#include "pg/reject.hpp"
 
 namespace movielens_ingest::pg {
 
-struct Validation {
-    const Import *import; /* the id is not used */
-    void (*refuse)(void *argument, const Reject *reject);
-    void (*look_around)(void *argument); /* called every now and then; may be null */
-    void *argument;
-};
-
 /*
  * Validates the records of a chunk in the current transaction, as the current user; what user code may have written is
- * rolled back. Raises what no single record is to blame for.
+ * rolled back. The sink is told of those that an import would refuse. Raises what no single record is to blame for. The
+ * import has no id.
  */
-void validate_chunk(const Validation *validation, const core::Chunk *chunk);
+void validate_chunk(const Import *import, const core::Chunk *chunk, RejectSink *rejects);
 
 } // namespace movielens_ingest::pg

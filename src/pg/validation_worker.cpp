@@ -19,20 +19,33 @@ struct ValidationWorker {
     shm_mq_handle *rows;
 };
 
-void send(const ValidationWorker *worker, Size size, const void *data, bool flush) {
-    if (shm_mq_send(worker->rows, size, data, false, flush) == SHM_MQ_DETACHED) {
-        proc_exit(0); /* nobody waits for the rest */
+/* To the session. */
+class RejectQueue : public RejectSink {
+  public:
+    explicit RejectQueue(const ValidationWorker *worker) : worker_(worker) {}
+
+    void refuse(const Piece *piece, int index, const Refusal *why) override {
+        const MemoryContext context = MemoryContextSwitchTo(row_context_);
+        const Reject reject = make_reject(piece, index, why, worker_->import->encoding);
+        MinimalTuple row = form_refused_row(worker_->desc, &reject);
+        send(row->t_len, row, false);
+        MemoryContextSwitchTo(context);
+        MemoryContextReset(row_context_);
     }
-}
 
-void send_row(void *argument, const Reject *reject) {
-    auto *worker = static_cast<ValidationWorker *>(argument);
-    MinimalTuple row = form_refused_row(worker->desc, reject);
+    void finish() override { send(0, "", true); }
 
-    send(worker, row->t_len, row, false);
-}
+  private:
+    void send(Size size, const void *data, bool flush) {
+        if (shm_mq_send(worker_->rows, size, data, false, flush) == SHM_MQ_DETACHED) {
+            proc_exit(0); /* nobody waits for the rest */
+        }
+    }
 
-void send_end_of_chunk(const ValidationWorker *worker) { send(worker, 0, "", true); }
+    const ValidationWorker *worker_;
+    MemoryContext row_context_ =
+        AllocSetContextCreateInternal(TopMemoryContext, "movielens_ingest reject", ALLOCSET_DEFAULT_SIZES);
+};
 
 /* What the session has told in shared memory. */
 void prepare(ValidationWorker *worker, dsm_segment *segment, int number) {
@@ -55,8 +68,8 @@ void prepare(ValidationWorker *worker, dsm_segment *segment, int number) {
     MemoryContextSwitchTo(context);
 }
 
-void validate_chunks(ValidationWorker *worker, const SharedValidation *shared) {
-    const Validation validation = {worker->import, send_row, nullptr, worker};
+void validate_chunks(const ValidationWorker *worker, const SharedValidation *shared) {
+    RejectQueue rejects(worker);
     Size size;
     void *data;
 
@@ -68,10 +81,9 @@ void validate_chunks(ValidationWorker *worker, const SharedValidation *shared) {
                         static_cast<uint64>(chunk.number), worker->import->path);
         begin_transaction(&shared->identity);
         XactReadOnly = shared->read_only;
-        validate_chunk(&validation, &chunk);
+        validate_chunk(worker->import, &chunk, &rejects);
         commit_transaction();
         report_idle();
-        send_end_of_chunk(worker);
     }
 }
 

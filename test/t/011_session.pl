@@ -40,7 +40,7 @@ $node->safe_psql('postgres', q(
 	CREATE TABLE imported (LIKE copied INCLUDING ALL);
 	CREATE TRIGGER see BEFORE INSERT ON imported FOR EACH ROW EXECUTE FUNCTION see();
 	GRANT ALL ON copied, imported TO PUBLIC;
-	GRANT EXECUTE ON FUNCTION ml_import(text, regclass, integer, integer, integer, integer, boolean) TO PUBLIC));
+	GRANT EXECUTE ON FUNCTION ml_import TO PUBLIC));
 
 my $path = write_file('values.csv', "id,d,ts,tz,i,m,a\n1,01.02.2003,02.03.2004 05:06,02.03.2004 05:06,1 2:03:04,1.50,x\n"
 	  . "2,04.05.2006,02.03.2004 05:06,2004-07-03 05:06,-1,2,\n3,04/05/2006,2004-03-02,2004-01-03 05:06+09,1-2,3,\"\"\n");

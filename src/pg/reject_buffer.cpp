@@ -1,0 +1,88 @@
+#include "pg/reject_buffer.hpp"
+
+#include "pg/pg.hpp"
+#include "pg/shared_batch.hpp"
+
+namespace movielens_ingest::pg {
+
+namespace {
+
+/* Then they are written: what a record of rejected_rows costs is then its own. */
+constexpr int kMostRejects = 1000;
+constexpr Size kMostBytes = 1024 * 1024;
+
+class RejectBuffer : public RejectSink {
+  public:
+    RejectBuffer(Loader *loader, const Import *import, const LedgerChunk *chunk)
+        : loader_(loader), import_(import), chunk_(chunk),
+          context_(AllocSetContextCreateInternal(CurrentMemoryContext, "movielens_ingest rejects",
+                                                 ALLOCSET_DEFAULT_SIZES)) {}
+    void refuse(const Piece *piece, int index, const Refusal *why) override;
+    void finish() override { write(); }
+
+  private:
+    void require_import_goes_on(const Reject *reject) const;
+    void write();
+
+    Loader *loader_;
+    const Import *import_;
+    const LedgerChunk *chunk_;
+    MemoryContext context_; /* what the rejects point to */
+    Reject rejects_[kMostRejects];
+    int count_ = 0;
+    Size bytes_ = 0;
+};
+
+void RejectBuffer::require_import_goes_on(const Reject *reject) const {
+    const ImportOptions *options = &import_->options;
+
+    if (options->on_error == OnError::Stop) {
+        ereport(ERROR, (errcode(reject->why.sqlerrcode),
+                        errmsg("record at line " INT64_FORMAT " of file \"%s\" was refused: %s", reject->line_number,
+                               import_->path, reject->why.message),
+                        reject->why.detail != nullptr ? errdetail_internal("%s", reject->why.detail) : 0));
+    }
+    const int64 refused = count_refused(loader_->shared, loader_->slot);
+    if (options->reject_limit >= 0 && refused > options->reject_limit) {
+        ereport(ERROR,
+                (errcode(reject->why.sqlerrcode),
+                 errmsg("more than %d records of file \"%s\" were refused", options->reject_limit, import_->path),
+                 errdetail("The one at line " INT64_FORMAT ": %s", reject->line_number, reject->why.message)));
+    }
+}
+
+void RejectBuffer::refuse(const Piece *piece, int index, const Refusal *why) {
+    const MemoryContext context = MemoryContextSwitchTo(context_);
+    Reject *reject = &rejects_[count_];
+    *reject = make_reject(piece, index, why, import_->encoding);
+    MemoryContextSwitchTo(context);
+
+    require_import_goes_on(reject);
+    count_++;
+    bytes_ += strlen(reject->raw.text) + strlen(reject->why.message) +
+              (reject->raw.bytes != nullptr ? VARSIZE(reject->raw.bytes) : 0);
+    if (count_ == kMostRejects || bytes_ > kMostBytes) {
+        write();
+    }
+}
+
+void RejectBuffer::write() {
+    if (count_ == 0) {
+        return;
+    }
+    const MemoryContext context = MemoryContextSwitchTo(context_);
+    add_rejects(&loader_->ledger, import_->id, chunk_->id, rejects_, count_);
+    MemoryContextSwitchTo(context);
+    MemoryContextReset(context_);
+    count_ = 0;
+    bytes_ = 0;
+}
+
+} // namespace
+
+RejectSink *make_reject_buffer(Loader *loader, const Import *import, const LedgerChunk *chunk) {
+    forget_refused(loader->shared, loader->slot);
+    return new (palloc(sizeof(RejectBuffer))) RejectBuffer(loader, import, chunk);
+}
+
+} // namespace movielens_ingest::pg
