@@ -140,7 +140,7 @@ bool convert_quickly(const Column *column, core::Field field, Datum *value) {
     switch (column->conversion) {
     case Conversion::Int4: {
         int32_t number;
-        if (!core::parse_int32(field.data, field.size, &number)) {
+        if (core::parse_int32(field.data, field.size, &number) != core::NumberVerdict::Value) {
             return false;
         }
         *value = Int32GetDatum(number);
@@ -148,7 +148,7 @@ bool convert_quickly(const Column *column, core::Field field, Datum *value) {
     }
     case Conversion::Int8: {
         int64_t number;
-        if (!core::parse_int64(field.data, field.size, &number)) {
+        if (core::parse_int64(field.data, field.size, &number) != core::NumberVerdict::Value) {
             return false;
         }
         *value = Int64GetDatum(number);
@@ -156,7 +156,7 @@ bool convert_quickly(const Column *column, core::Field field, Datum *value) {
     }
     case Conversion::Float8: {
         double number;
-        if (!core::parse_float64(field.data, field.size, &number)) {
+        if (core::parse_float64(field.data, field.size, &number) != core::NumberVerdict::Value) {
             return false;
         }
         *value = Float8GetDatum(number);
