@@ -138,13 +138,12 @@ Parameter param(const char *value) {
 Parameter param(ArrayType *value, Oid array_type) { return {array_type, PointerGetDatum(value), false}; }
 
 uint64 run_statement(const Ledger *ledger, const char *text, const Parameter *parameters, int count, bool read_only) {
-    constexpr int kMost = 16;
-    Oid types[kMost];
-    Datum values[kMost];
-    char nulls[kMost];
+    Oid types[kMostParameters];
+    Datum values[kMostParameters];
+    char nulls[kMostParameters];
     StringInfoData sql;
 
-    Assert(count <= kMost);
+    Assert(count <= kMostParameters);
     for (int i = 0; i < count; i++) {
         types[i] = parameters[i].type;
         values[i] = parameters[i].value;

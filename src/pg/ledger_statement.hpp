@@ -37,6 +37,8 @@ Parameter param(const char *value);
 /* An array of element_type. */
 Parameter param(ArrayType *value, Oid array_type);
 
+constexpr int kMostParameters = 20;
+
 /*
  * Runs one statement; "ledger." in its text stands for the schema of the ledger. Returns the number of rows; their
  * values are in SPI_tuptable until end_statement(). read_only: it sees what the active snapshot sees.
@@ -44,6 +46,7 @@ Parameter param(ArrayType *value, Oid array_type);
 uint64 run_statement(const Ledger *ledger, const char *text, const Parameter *parameters, int count, bool read_only);
 
 template <int N> uint64 run_statement(const Ledger *ledger, const char *text, const Parameter (&parameters)[N]) {
+    static_assert(N <= kMostParameters);
     return run_statement(ledger, text, parameters, N, false);
 }
 
@@ -56,6 +59,7 @@ inline uint64 query_statement(const Ledger *ledger, const char *text) {
 }
 
 template <int N> uint64 query_statement(const Ledger *ledger, const char *text, const Parameter (&parameters)[N]) {
+    static_assert(N <= kMostParameters);
     return run_statement(ledger, text, parameters, N, true);
 }
 
