@@ -23,6 +23,8 @@ SOURCES = \
 	src/pg/chunk_writer.cpp \
 	src/pg/column_list.cpp \
 	src/pg/data_set.cpp \
+	src/pg/field_conversion.cpp \
+	src/pg/foreign_keys.cpp \
 	src/pg/header.cpp \
 	src/pg/identity.cpp \
 	src/pg/import_lock.cpp \
@@ -38,6 +40,7 @@ SOURCES = \
 	src/pg/ledger_chunks.cpp \
 	src/pg/ledger_files.cpp \
 	src/pg/ledger_view.cpp \
+	src/pg/ledger_witness.cpp \
 	src/pg/live_imports.cpp \
 	src/pg/ml_cancel.cpp \
 	src/pg/ml_import.cpp \
@@ -46,14 +49,20 @@ SOURCES = \
 	src/pg/ml_resume.cpp \
 	src/pg/ml_wait.cpp \
 	src/pg/module.cpp \
+	src/pg/multi_insert_writer.cpp \
+	src/pg/piece_former.cpp \
+	src/pg/piece_writer.cpp \
 	src/pg/planner.cpp \
 	src/pg/progress.cpp \
 	src/pg/queue.cpp \
 	src/pg/raw_line.cpp \
 	src/pg/record_reader.cpp \
+	src/pg/record_rules.cpp \
 	src/pg/record_text.cpp \
+	src/pg/refusal.cpp \
 	src/pg/register_import.cpp \
-	src/pg/relation_writer.cpp \
+	src/pg/reject_buffer.cpp \
+	src/pg/row_description.cpp \
 	src/pg/same_file.cpp \
 	src/pg/seat.cpp \
 	src/pg/session.cpp \
@@ -61,11 +70,14 @@ SOURCES = \
 	src/pg/shared_batch.cpp \
 	src/pg/shared_progress.cpp \
 	src/pg/source_file.cpp \
+	src/pg/spi_writer.cpp \
 	src/pg/subtransaction.cpp \
 	src/pg/target.cpp \
+	src/pg/target_storage.cpp \
 	src/pg/tuple_former.cpp \
 	src/pg/worker.cpp \
-	src/pg/worker_pool.cpp
+	src/pg/worker_pool.cpp \
+	src/pg/writer_choice.cpp
 
 OBJS = $(SOURCES:.cpp=.o)
 DEPS = $(SOURCES:.cpp=.d)

@@ -93,6 +93,11 @@ CREATE TABLE @extschema@._session_settings (
     PRIMARY KEY (uploaded_file_id, name)
 );
 
+-- A crash empties it, as it empties the unlogged tables that were loaded.
+CREATE UNLOGGED TABLE @extschema@._unlogged_witnesses (
+    uploaded_file_id bigint PRIMARY KEY REFERENCES @extschema@.uploaded_files ON DELETE CASCADE
+);
+
 COMMENT ON TABLE @extschema@.uploaded_files IS 'imports: a row for each file that was given to ml_import()';
 COMMENT ON COLUMN @extschema@.uploaded_files.id IS 'what ml_import() returned';
 COMMENT ON COLUMN @extschema@.uploaded_files.file_name IS 'name of the file, without its directory';
@@ -160,6 +165,9 @@ COMMENT ON COLUMN @extschema@._session_settings.value IS 'its value in the sessi
 COMMENT ON COLUMN @extschema@._session_settings.context IS 'with what right it was set (GucContext)';
 COMMENT ON COLUMN @extschema@._session_settings.role IS 'who set it';
 
+COMMENT ON TABLE @extschema@._unlogged_witnesses IS 'internal: imports into unlogged tables whose rows no crash has taken';
+COMMENT ON COLUMN @extschema@._unlogged_witnesses.uploaded_file_id IS 'the import';
+
 COMMENT ON INDEX @extschema@.uploaded_files_file_size_idx IS 'finds earlier imports of a file';
 COMMENT ON INDEX @extschema@.uploaded_files_dataset_id_idx IS 'finds the imports of a data set';
 COMMENT ON INDEX @extschema@.uploaded_files_status_idx IS 'finds imports that have not ended';
@@ -172,6 +180,7 @@ ALTER TABLE @extschema@.uploaded_files ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @extschema@.process_chunks ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @extschema@.rejected_rows ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @extschema@._session_settings ENABLE ROW LEVEL SECURITY;
+ALTER TABLE @extschema@._unlogged_witnesses ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY uploaded_files_read ON @extschema@.uploaded_files FOR SELECT
     USING (pg_catalog.pg_has_role(current_user, 'pg_monitor', 'USAGE')
@@ -208,6 +217,9 @@ CREATE TRIGGER rejected_rows_truncate BEFORE TRUNCATE ON @extschema@.rejected_ro
     EXECUTE FUNCTION @extschema@._refuse_truncate();
 CREATE TRIGGER _session_settings_truncate BEFORE TRUNCATE ON @extschema@._session_settings
     EXECUTE FUNCTION @extschema@._refuse_truncate();
+CREATE TRIGGER _unlogged_witnesses_truncate BEFORE TRUNCATE ON @extschema@._unlogged_witnesses
+    EXECUTE FUNCTION @extschema@._refuse_truncate();
+COMMENT ON TRIGGER _unlogged_witnesses_truncate ON @extschema@._unlogged_witnesses IS 'keeps TRUNCATE off the ledger';
 COMMENT ON TRIGGER _session_settings_truncate ON @extschema@._session_settings IS 'keeps TRUNCATE off the ledger';
 COMMENT ON TRIGGER uploaded_files_truncate ON @extschema@.uploaded_files IS 'keeps TRUNCATE off the ledger';
 COMMENT ON TRIGGER process_chunks_truncate ON @extschema@.process_chunks IS 'keeps TRUNCATE off the ledger';
@@ -219,6 +231,7 @@ SELECT pg_catalog.pg_extension_config_dump('@extschema@.uploaded_files', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.process_chunks', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.rejected_rows', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@._session_settings', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@._unlogged_witnesses', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.uploaded_files_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.process_chunks_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.rejected_rows_id_seq', '');
@@ -304,6 +317,12 @@ COMMENT ON FUNCTION @extschema@.ml_create_tables(text)
 /*
  * Imports.
  */
+
+CREATE FUNCTION @extschema@._inserting(record integer) RETURNS boolean
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', '_inserting';
+COMMENT ON FUNCTION @extschema@._inserting(integer)
+    IS 'internal: tells the process that loads a chunk which record its INSERT statement is at';
 
 CREATE FUNCTION @extschema@.ml_import(
     path           text,

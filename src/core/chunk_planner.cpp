@@ -69,11 +69,11 @@ bool ChunkPlanner::take(Chunk *chunk) noexcept {
     chunks_.pop_front();
     return true;
 }
+
 /* The next offset where no record may go on, whatever its quotes say. */
 uint64_t ChunkPlanner::next_stop() const noexcept {
     const uint64_t end = phase_ == Phase::Even ? file_end_ : kMax;
-    const auto cut = std::upper_bound(cuts_.begin(), cuts_.end(), position_);
-    return cut != cuts_.end() ? std::min(*cut, end) : end;
+    return position_ < cut_ ? std::min(cut_, end) : end;
 }
 
 void ChunkPlanner::scan(const char *data, size_t size) {
@@ -121,11 +121,11 @@ void ChunkPlanner::start_chunk() noexcept {
     checksum_.reset();
 }
 
-/* The scanner stands between two records, and is as new. */
 void ChunkPlanner::go_back_to_chunk() noexcept {
     position_ = record_start_ = chunk_.start_byte;
     line_ = chunk_.start_line;
     rows_ = chunk_.start_row - 1;
+    scanner_.restart(false);
     start_chunk();
 }
 
@@ -134,29 +134,29 @@ void ChunkPlanner::go_back_to_chunk() noexcept {
  * the planner went back.
  *
  * If a quote is open at the end of the file, its record is cut behind its first line break, and the checksum has to
- * start anew, because it covers bytes that now belong to other records. The bytes behind the cut are then scanned with
- * the quotes the other way round. That happens once: the record's first line had an odd number of quotes and the record
- * as a whole too, so the number behind the cut is even. Should the file change meanwhile, each round still adds a cut
- * in a record that had none, and there are not more of them than bytes.
+ * start anew, because it covers bytes that now belong to other records. That happens once: behind the cut the scanner
+ * cuts at each line break (RecordScanner::cut_record says why), so the end of the file finds no record to be cut.
+ * Should the file change meanwhile, a further cut can only be made before the one that is known.
  *
- * A loader, which sees a chunk's bytes only, cuts the same record at the same place. Its scan of the record is the
- * planner's first one, which met no line end outside quotes up to the end of the file. The chunk's last byte, though,
- * is a line end outside quotes when the bytes are scanned from the cut on (or the cut itself, or the end of the file).
- * Since it ends no record from the record's start on, a quote is open there, and the loader's finish() cuts as the
- * planner's did.
+ * A loader, which sees a chunk's bytes only, finds the same records. Up to the first cut in the chunk it does what the
+ * planner did. The record that the planner cut there has no line end outside quotes up to the end of the file, and is
+ * in quotes at each of its line breaks; the chunk ends at one of them, or with the file. So the loader reaches the end
+ * of its bytes with the quote open, cuts at the same line break, and scans what is behind it as the planner did.
  */
 bool ChunkPlanner::end_piece(bool file_ends) {
     Record record;
     if (scanner_.finish(&record)) {
         const uint64_t cut = record_start_ + record.size;
         if (cut < position_) {
-            cuts_.insert(std::upper_bound(cuts_.begin(), cuts_.end(), cut), cut);
+            cut_ = cut;
             go_back_to_chunk();
             return false;
         }
         if (end_record(record))
             cut_chunk();
     }
+    if (position_ == cut_)
+        scanner_.restart(true);
     if (!file_ends)
         return true;
 

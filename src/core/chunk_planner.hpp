@@ -19,7 +19,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <vector>
 
 namespace movielens_ingest::core {
 
@@ -101,11 +100,10 @@ class ChunkPlanner {
     Chunk first_chunk_;        /* as chunk_ was at the start */
     std::deque<Chunk> chunks_; /* cut, not taken */
 
-    /* Offsets of where records with an unterminated quote are cut, sorted. A file whose bytes stay has one at most. */
-    std::vector<uint64_t> cuts_;
-    uint64_t parts_ = 1;    /* Phase::Even: the number of chunks, */
-    uint64_t all_rows_ = 0; /* the records of the file, */
-    uint64_t file_end_ = 0; /* and its end */
+    uint64_t cut_ = UINT64_MAX; /* offset where the first record whose quote never closes is cut; if there is one */
+    uint64_t parts_ = 1;        /* Phase::Even: the number of chunks, */
+    uint64_t all_rows_ = 0;     /* the records of the file, */
+    uint64_t file_end_ = 0;     /* and its end */
 };
 
 } // namespace movielens_ingest::core

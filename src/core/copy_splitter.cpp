@@ -4,8 +4,8 @@ namespace movielens_ingest::core {
 
 /*
  * In CopyReadAttributesCSV a quote opens a quoted stretch anywhere in a field, and one field may have several. Within
- * the stretch two quotes stand for one; a single one closes it, and what follows belongs to the field still. Only a
- * field without any quote can be NULL.
+ * the stretch an escape before a quote or an escape stands for that; any other quote closes it, and what follows
+ * belongs to the field still. Only a field without any quote can be NULL.
  */
 SplitResult split_like_copy(const Dialect &dialect, const char *record, size_t size, FieldBuffer *out) noexcept {
     if (!out->start(size))
@@ -22,11 +22,10 @@ SplitResult split_like_copy(const Dialect &dialect, const char *record, size_t s
 
         while (next != end && !found_delimiter) {
             const char c = *next++;
-            if (c == dialect.quote) {
-                if (in_quote && next != end && *next == dialect.quote)
-                    *to++ = *next++;
-                else
-                    in_quote = !in_quote;
+            if (in_quote && c == dialect.escape && next != end && (*next == dialect.quote || *next == dialect.escape)) {
+                *to++ = *next++;
+            } else if (c == dialect.quote) {
+                in_quote = !in_quote;
                 saw_quote = true;
             } else if (c == dialect.delimiter && !in_quote) {
                 found_delimiter = true;
@@ -38,7 +37,7 @@ SplitResult split_like_copy(const Dialect &dialect, const char *record, size_t s
             return SplitResult::UnterminatedQuote;
 
         const size_t length = static_cast<size_t>(to - value);
-        if (!out->add(saw_quote || length > 0 ? value : nullptr, length))
+        if (!(saw_quote ? out->add(value, length) : out->add_unquoted(dialect, value, length)))
             return SplitResult::OutOfMemory;
         if (!found_delimiter)
             return SplitResult::Ok;

@@ -17,9 +17,10 @@ enum class LineEnd : uint8_t {
 };
 
 /*
- * Delimiter and quote differ, and neither is a CR or an LF. The escape makes a quote or an escape that stands behind it
- * inside quotes an ordinary character; when it is the quote itself, a quote is written twice. The null string is the
- * NULL of a field without quotes; it holds no delimiter, quote, CR or LF, and must outlive what is made from this.
+ * Delimiter and quote differ, and neither is a CR or an LF. The escape may be any byte: inside quotes it makes a quote
+ * or an escape that stands behind it an ordinary character; when it is the quote itself, a quote is written twice. The
+ * null string is the NULL of a field without quotes; it holds no delimiter, quote, CR or LF, and must outlive what is
+ * made from this.
  */
 struct Dialect {
     char delimiter = ',';

@@ -3,18 +3,18 @@
  */
 #pragma once
 
+#include "core/dialect.hpp"
+
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <new>
 #include <stdexcept>
 #include <vector>
 
 namespace movielens_ingest::core {
 
-/*
- * The value of a field, quotes taken off. Not terminated by a NUL. data is null for NULL: an empty field without
- * quotes.
- */
+/* The value of a field, quotes taken off. Not terminated by a NUL. data is null for NULL, and for nothing else. */
 struct Field {
     const char *data;
     size_t size;
@@ -24,8 +24,8 @@ enum class SplitResult : uint8_t { Ok, UnterminatedQuote, OutOfMemory };
 
 /*
  * A value with quotes is never longer than what stands in the record. So room for the whole record is made first, and
- * the values copied into it stay where they are. An empty value is not taken for NULL: a record that has one has its
- * quotes, and so some room.
+ * the values copied into it stay where they are. An empty one with quotes is not taken for NULL: the record that
+ * has it has its quotes, and so some room.
  */
 struct FieldBuffer {
     std::vector<Field> fields;
@@ -58,6 +58,13 @@ struct FieldBuffer {
             return false;
         }
         return true;
+    }
+
+    /* Adds a field that has no quotes: NULL if it is the null string. */
+    bool add_unquoted(const Dialect &dialect, const char *text, size_t size) noexcept {
+        if (size == dialect.null_size && (size == 0 || memcmp(text, dialect.null_string, size) == 0))
+            return add(nullptr, 0);
+        return add(size > 0 ? text : "", size);
     }
 };
 

@@ -6,7 +6,8 @@
 
 namespace movielens_ingest::core {
 
-FieldSplitter::FieldSplitter(const Dialect &dialect) : dialect_(dialect), libcsv_(dialect) {}
+FieldSplitter::FieldSplitter(const Dialect &dialect)
+    : dialect_(dialect), libcsv_knows_(dialect.escape == dialect.quote && dialect.null_size == 0), libcsv_(dialect) {}
 
 FieldSplitter::~FieldSplitter() = default;
 
@@ -30,7 +31,7 @@ SplitResult FieldSplitter::split_plain(const char *record, size_t size) noexcept
         const void *found = rest > 0 ? memchr(field, dialect_.delimiter, rest) : nullptr;
         const char *const field_end = found != nullptr ? static_cast<const char *>(found) : end;
         const size_t length = static_cast<size_t>(field_end - field);
-        if (!buffer_.add(length > 0 ? field : nullptr, length))
+        if (!buffer_.add_unquoted(dialect_, field, length))
             return SplitResult::OutOfMemory;
         if (found == nullptr)
             return SplitResult::Ok;
@@ -39,6 +40,8 @@ SplitResult FieldSplitter::split_plain(const char *record, size_t size) noexcept
 }
 
 SplitResult FieldSplitter::split_quoted(const char *record, size_t size) noexcept {
+    if (!libcsv_knows_)
+        return split_like_copy(dialect_, record, size, &buffer_);
     switch (libcsv_.split(record, size, &buffer_)) {
     case LibcsvSplitter::Result::Ok:
         return SplitResult::Ok;

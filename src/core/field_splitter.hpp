@@ -2,8 +2,8 @@
  * field_splitter.hpp - what the fields of a record are, as COPY sees them (CopyReadAttributesCSV in copyfromparse.c).
  *
  * A record without a quote is cut at its delimiters. One with quotes goes through libcsv, in strict mode; where libcsv
- * has no answer (quotes inside an unquoted field, text behind a closing quote: COPY takes both), a splitter that
- * follows COPY to the letter decides.
+ * has no answer (quotes inside an unquoted field, text behind a closing quote: COPY takes both) or no way to say it (an
+ * escape other than the quote, a null string), a splitter that follows COPY to the letter decides.
  */
 #pragma once
 
@@ -23,8 +23,8 @@ class FieldSplitter {
     FieldSplitter &operator=(const FieldSplitter &) = delete;
 
     /*
-     * Splits one record, given without its line end. An empty record has one field, NULL. The fields stay valid until
-     * the next call and as long as the record's bytes do. There are none if the result is not Ok.
+     * Splits one record, given without its line end. An empty record has one field. The fields stay valid until the
+     * next call and as long as the record's bytes do. There are none if the result is not Ok.
      */
     SplitResult split(const char *record, size_t size) noexcept;
 
@@ -36,6 +36,7 @@ class FieldSplitter {
     SplitResult split_quoted(const char *record, size_t size) noexcept;
 
     Dialect dialect_;
+    bool libcsv_knows_; /* the dialect */
     FieldBuffer buffer_;
     LibcsvSplitter libcsv_;
 };

@@ -18,7 +18,8 @@ class LibcsvSplitter {
   public:
     enum class Result : uint8_t { Ok, NoAnswer, OutOfMemory };
 
-    explicit LibcsvSplitter(const Dialect &dialect); /* throws std::bad_alloc */
+    /* The escape must be the quote, and the null string empty: libcsv knows no other. Throws std::bad_alloc. */
+    explicit LibcsvSplitter(const Dialect &dialect);
     ~LibcsvSplitter();
     LibcsvSplitter(const LibcsvSplitter &) = delete;
     LibcsvSplitter &operator=(const LibcsvSplitter &) = delete;

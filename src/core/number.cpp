@@ -9,50 +9,149 @@ namespace {
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-/* pg_strtoint32 and pg_strtoint64: a sign and digits. Blanks around them are left to the input function. */
-template <typename Integer> bool parse_integer(const char *text, size_t size, Integer *value) noexcept {
-    const char *end = text + size;
-    const char *first_digit = text;
-    if (size > 0 && (*text == '-' || *text == '+'))
-        ++first_digit;
-    if (first_digit == end || !is_digit(*first_digit))
-        return false;
+/* As isspace() has it in every locale. */
+bool is_blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
-    /* std::from_chars takes a minus, but no plus. */
-    Integer parsed;
-    const auto [stop, error] = std::from_chars(*text == '+' ? first_digit : text, end, parsed);
-    if (error != std::errc() || stop != end)
-        return false;
-    *value = parsed;
+bool is_ascii(char c) { return static_cast<unsigned char>(c) < 0x80; }
+
+char to_lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+
+const char *skip_blanks(const char *text, const char *end) {
+    while (text != end && is_blank(*text))
+        ++text;
+    return text;
+}
+
+/* What stands where a blank may, and is none, makes the text invalid; unless it is a blank in this locale. */
+NumberVerdict no_blank(char c) { return is_ascii(c) ? NumberVerdict::Invalid : NumberVerdict::Unknown; }
+
+/* Whatever the text's case; the word is in lower case. */
+bool same_letters(const char *text, const char *word, size_t size) {
+    for (size_t i = 0; i < size; ++i)
+        if (to_lower(text[i]) != word[i])
+            return false;
     return true;
+}
+
+/*
+ * pg_strtoint16, pg_strtoint32 and pg_strtoint64. They count down from 0, so the one number that is too large by one
+ * only when it is positive is found out last, behind the check for other characters.
+ */
+template <typename Integer> NumberVerdict parse_integer(const char *text, size_t size, Integer *value) noexcept {
+    const char *const end = text + size;
+    const char *at = skip_blanks(text, end);
+    if (at == end)
+        return NumberVerdict::Invalid;
+    if (!is_ascii(*at))
+        return NumberVerdict::Unknown;
+
+    const bool minus = *at == '-';
+    if (minus || *at == '+')
+        ++at;
+    if (at == end || !is_digit(*at))
+        return NumberVerdict::Invalid;
+
+    Integer negative = 0;
+    for (; at != end && is_digit(*at); ++at) {
+        if (__builtin_mul_overflow(negative, 10, &negative) || __builtin_sub_overflow(negative, *at - '0', &negative))
+            return NumberVerdict::OutOfRange;
+    }
+
+    at = skip_blanks(at, end);
+    if (at != end)
+        return no_blank(*at);
+    Integer positive;
+    if (!minus && __builtin_sub_overflow(0, negative, &positive))
+        return NumberVerdict::OutOfRange;
+    *value = minus ? negative : positive;
+    return NumberVerdict::Value;
+}
+
+/*
+ * float4in and float8in_internal call strtof and strtod, which round correctly in glibc, as std::from_chars must. They
+ * refuse what overflows or becomes zero, and take denormal numbers; std::from_chars says result_out_of_range to the
+ * same. It knows no plus and no hexadecimal form, stopping at the x; infinities and NaN are kept from it.
+ */
+template <typename Float> NumberVerdict parse_float(const char *text, size_t size, Float *value) noexcept {
+    const char *const end = text + size;
+    const char *const start = skip_blanks(text, end);
+    if (start == end)
+        return NumberVerdict::Invalid;
+    if (!is_ascii(*start))
+        return NumberVerdict::Unknown;
+
+    const char *const number = *start == '-' || *start == '+' ? start + 1 : start;
+    const char *const digit = number != end && *number == '.' ? number + 1 : number;
+    if (digit == end || !is_digit(*digit)) {
+        const bool word = end - number >= 3 && (same_letters(number, "inf", 3) || same_letters(number, "nan", 3));
+        return word ? NumberVerdict::Unknown : NumberVerdict::Invalid;
+    }
+
+    Float parsed;
+    const auto [stop, error] = std::from_chars(*start == '+' ? number : start, end, parsed, std::chars_format::general);
+    /* float8in_internal quotes the number only, and does not look at what is behind it. */
+    if (error != std::errc())
+        return start == text && stop == end ? NumberVerdict::OutOfRange : NumberVerdict::Unknown;
+    if (stop != end && to_lower(*stop) == 'x')
+        return NumberVerdict::Unknown;
+
+    const char *const rest = skip_blanks(stop, end);
+    if (rest != end)
+        return no_blank(*rest);
+    *value = parsed;
+    return NumberVerdict::Value;
 }
 
 } // namespace
 
-bool parse_int32(const char *text, size_t size, int32_t *value) noexcept { return parse_integer(text, size, value); }
+NumberVerdict parse_int16(const char *text, size_t size, int16_t *value) noexcept {
+    return parse_integer(text, size, value);
+}
 
-bool parse_int64(const char *text, size_t size, int64_t *value) noexcept { return parse_integer(text, size, value); }
+NumberVerdict parse_int32(const char *text, size_t size, int32_t *value) noexcept {
+    return parse_integer(text, size, value);
+}
 
-/*
- * float8in_internal calls strtod, which rounds correctly in glibc, as std::from_chars must. A first digit is asked for:
- * it keeps out infinities, NaN and forms that strtod and std::from_chars might see differently. Hexadecimal stops at
- * the x. float8in_internal refuses what overflows or becomes zero, and takes denormal numbers; std::from_chars says
- * result_out_of_range to the same.
- */
-bool parse_float64(const char *text, size_t size, double *value) noexcept {
+NumberVerdict parse_int64(const char *text, size_t size, int64_t *value) noexcept {
+    return parse_integer(text, size, value);
+}
+
+NumberVerdict parse_float32(const char *text, size_t size, float *value) noexcept {
+    return parse_float(text, size, value);
+}
+
+NumberVerdict parse_float64(const char *text, size_t size, double *value) noexcept {
+    return parse_float(text, size, value);
+}
+
+/* parse_bool_with_len: the beginning of a word will do, unless two words begin so. */
+NumberVerdict parse_bool(const char *text, size_t size, bool *value) noexcept {
+    constexpr struct {
+        const char *text;
+        size_t shortest;
+        size_t longest;
+        bool value;
+    } kWords[] = {
+        {"true", 1, 4, true}, {"false", 1, 5, false}, {"yes", 1, 3, true}, {"no", 1, 2, false},
+        {"on", 2, 2, true},   {"off", 2, 3, false},   {"1", 1, 1, true},   {"0", 1, 1, false},
+    };
     const char *end = text + size;
-    const char *first_digit = text;
-    if (size > 0 && *text == '-')
-        ++first_digit;
-    if (first_digit == end || !is_digit(*first_digit))
-        return false;
+    const char *const start = skip_blanks(text, end);
+    while (end != start && is_blank(end[-1]))
+        --end;
+    if (start == end)
+        return NumberVerdict::Invalid;
+    if (!is_ascii(*start) || !is_ascii(end[-1]))
+        return NumberVerdict::Unknown;
 
-    double parsed;
-    const auto [stop, error] = std::from_chars(text, end, parsed, std::chars_format::general);
-    if (error != std::errc() || stop != end)
-        return false;
-    *value = parsed;
-    return true;
+    const size_t length = static_cast<size_t>(end - start);
+    for (const auto &word : kWords) {
+        if (length >= word.shortest && length <= word.longest && same_letters(start, word.text, length)) {
+            *value = word.value;
+            return NumberVerdict::Value;
+        }
+    }
+    return NumberVerdict::Invalid;
 }
 
 } // namespace movielens_ingest::core

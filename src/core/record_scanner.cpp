@@ -14,6 +14,7 @@ constexpr char kMarker[] = "\\.\r";
 
 RecordScanner::RecordScanner(const Dialect &dialect) noexcept : dialect_(dialect) {
     memset(classes_, Ordinary, sizeof(classes_));
+    classes_[static_cast<unsigned char>(dialect.escape)] = Escape;
     classes_[static_cast<unsigned char>('\n')] = Newline;
     classes_[static_cast<unsigned char>('\r')] = CarriageReturn;
     classes_[static_cast<unsigned char>(dialect.quote)] = Quote;
@@ -24,6 +25,7 @@ void RecordScanner::start_record() noexcept {
     size_ = 0;
     marker_ = 0;
     in_quote_ = false;
+    escaped_end_ = 0;
     pending_cr_ = false;
     last_byte_ = '\0';
     fault_ = RecordFault::None;
@@ -36,12 +38,20 @@ void RecordScanner::note_fault(RecordFault fault) noexcept {
         fault_ = fault;
 }
 
-void RecordScanner::note_break(Breaks *breaks, uint64_t end, uint64_t content) noexcept {
+/* A line break in quotes. True: the record is to be cut there. */
+bool RecordScanner::note_break(Breaks *breaks, uint64_t end, uint64_t content) noexcept {
     if (breaks->count++ == 0) {
         breaks->end = end;
         breaks->content = content;
         breaks->fault = fault_;
     }
+    return behind_cut_ && breaks == &this->breaks();
+}
+
+/* An escape in quotes. One that is itself escaped means nothing. */
+void RecordScanner::note_escape(uint64_t end) noexcept {
+    if (end != escaped_end_)
+        escaped_end_ = end + 1;
 }
 
 bool RecordScanner::may_be_carriage_return_newline() const noexcept {
@@ -64,13 +74,45 @@ void RecordScanner::end_record(uint64_t size, uint64_t line_end_size, Record *re
     start_record();
 }
 
+/*
+ * Of a record whose quote is open. Why every line behind such a cut is a record, if the quote stays open up to the end
+ * of the input:
+ *
+ * Let A be the scan that began at the cut record, and B the one that begins behind the cut. A is in quotes at every
+ * line break, or it would have ended its record there. B starts outside quotes. A quote turns both round, unless A has
+ * just met an escape in quotes, which B does not see, or B one that A does not see. So either one of them is in quotes
+ * and the other is not, or they have come together and stay so. As long as they are apart, B is outside quotes at a
+ * line break, and ends its record. Once they are together, B is in quotes at each line break up to the end, like A: it
+ * will never end its record, which is therefore cut at its first line break. Either way B's next record begins behind
+ * the line break, where A is in quotes and B is not, as at the start. (With escape and quote the same, they never come
+ * together. An end-of-copy marker too ends a record of B at a line break.)
+ *
+ * While the line end is Unknown, it takes the whole rest of the input to say what a line break is.
+ */
+void RecordScanner::cut_record(Record *record) noexcept {
+    const Breaks &first = breaks();
+    record->size = first.end;
+    record->content = first.content;
+    record->lines = 1;
+    record->fault = first.fault == RecordFault::None ? RecordFault::UnterminatedQuote : first.fault;
+    restart(dialect_.line_end != LineEnd::Unknown);
+}
+
+void RecordScanner::restart(bool behind_cut) noexcept {
+    behind_cut_ = behind_cut;
+    start_record();
+}
+
 bool RecordScanner::next(const char *data, size_t size, size_t *pos, Record *record) noexcept {
     if (marker_ > 0 || (size_ == 0 && *pos < size && data[*pos] == kMarker[0]))
         return scan_marker(data, size, pos, record);
     return scan(data, size, pos, record);
 }
 
-/* Each quote toggles, as in CopyReadLineText when quote and escape are the same: two in a row toggle twice. */
+/*
+ * Each quote toggles, as in CopyReadLineText, but for one that an escape in quotes stands before. When quote and escape
+ * are the same, two in a row just toggle twice.
+ */
 bool RecordScanner::scan(const char *data, size_t size, size_t *pos, Record *record) noexcept {
     const size_t start = *pos;
     size_t at = start;
@@ -99,18 +141,28 @@ bool RecordScanner::scan(const char *data, size_t size, size_t *pos, Record *rec
         if (at == size)
             break;
 
+        const char c = data[at++];
+        const uint64_t end = size_ + (at - start);
         uint64_t line_end_size = 0;
-        switch (classes_[static_cast<unsigned char>(data[at++])]) {
+        bool cut = false;
+        switch (classes_[static_cast<unsigned char>(c)]) {
         case Quote:
-            in_quote_ = !in_quote_;
+            if (end != escaped_end_)
+                in_quote_ = !in_quote_;
+            break;
+
+        case Escape:
+            if (in_quote_)
+                note_escape(end);
             break;
 
         case Newline:
             if (in_quote_) {
-                const uint64_t end = size_ + (at - start);
                 /* A quote came before it, so there is a byte before it in the record. */
                 const char before = at - 1 > start ? data[at - 2] : last_byte_;
-                note_break(&newlines_, end, end - (before == '\r' && may_be_carriage_return_newline() ? 2 : 1));
+                cut = note_break(&newlines_, end, end - (before == '\r' && may_be_carriage_return_newline() ? 2 : 1));
+                if (c == dialect_.escape)
+                    note_escape(end);
                 break;
             }
             if (dialect_.line_end == LineEnd::Unknown)
@@ -123,8 +175,9 @@ bool RecordScanner::scan(const char *data, size_t size, size_t *pos, Record *rec
 
         case CarriageReturn:
             if (in_quote_) {
-                const uint64_t end = size_ + (at - start);
-                note_break(&carriage_returns_, end, end - 1);
+                cut = note_break(&carriage_returns_, end, end - 1);
+                if (c == dialect_.escape)
+                    note_escape(end);
             } else if (dialect_.line_end == LineEnd::Cr) {
                 ++carriage_returns_.count;
                 line_end_size = 1;
@@ -153,6 +206,11 @@ bool RecordScanner::scan(const char *data, size_t size, size_t *pos, Record *rec
         if (line_end_size > 0) {
             *pos = at;
             end_record(size_ + (at - start), line_end_size, record);
+            return true;
+        }
+        if (cut) {
+            *pos = at;
+            cut_record(record);
             return true;
         }
     }
@@ -262,17 +320,12 @@ bool RecordScanner::finish(Record *record) noexcept {
         return true;
     }
 
-    const Breaks &first = breaks();
-    if (first.count == 0) {
+    if (breaks().count == 0) {
         note_fault(RecordFault::UnterminatedQuote);
         end_record(size_, 0, record);
         return true;
     }
-    record->size = first.end;
-    record->content = first.content;
-    record->lines = 1;
-    record->fault = first.fault == RecordFault::None ? RecordFault::UnterminatedQuote : first.fault;
-    start_record();
+    cut_record(record);
     return true;
 }
 

@@ -54,13 +54,23 @@ class RecordScanner {
      * CR. The bytes from there on have to be scanned again, so the caller feeds next() again from record->size behind
      * the record's start. The fault is UnterminatedQuote, unless the part cut off had one before. The content is
      * without the line break; a CR before the LF belongs to that unless the file's line end is LF, where it is data.
+     *
+     * From the cut to the end of the input every line is then a record (the reason is in record_scanner.cpp). So next()
+     * cuts open quotes at once from here on, and the bytes behind the cut are scanned once more and not again for each
+     * further open quote. Another input needs restart().
      */
     bool finish(Record *record) noexcept;
+
+    /*
+     * Starts anew, before a record; keeps the line end. behind_cut: in the bytes that follow an open quote is cut at
+     * its first line break, as behind a cut of finish(); the line end must be known.
+     */
+    void restart(bool behind_cut) noexcept;
 
     LineEnd line_end() const noexcept { return dialect_.line_end; }
 
   private:
-    enum ByteClass : uint8_t { Ordinary, Quote, Newline, CarriageReturn };
+    enum ByteClass : uint8_t { Ordinary, Quote, Escape, Newline, CarriageReturn };
 
     /* The line breaks of the record so far, one kind of them. What it says of the first one is for those in quotes. */
     struct Breaks {
@@ -75,19 +85,24 @@ class RecordScanner {
     bool may_be_carriage_return_newline() const noexcept;
     const Breaks &breaks() const noexcept;
     void note_fault(RecordFault fault) noexcept;
-    void note_break(Breaks *breaks, uint64_t end, uint64_t content) noexcept;
+    bool note_break(Breaks *breaks, uint64_t end, uint64_t content) noexcept;
+    void note_escape(uint64_t end) noexcept;
     void resume_from_marker() noexcept;
     void end_record(uint64_t size, uint64_t line_end_size, Record *record) noexcept;
     void end_marker(uint64_t line_end_size, Record *record) noexcept;
+    void cut_record(Record *record) noexcept;
     void start_record() noexcept;
 
     Dialect dialect_;
     uint8_t classes_[256]; /* ByteClass of each byte */
+    bool behind_cut_ = false;
 
     /* The record so far, in the pieces before this one. */
     uint64_t size_;
     unsigned marker_; /* bytes at its start that may become an end-of-copy marker, neither scanned nor in size_ yet */
     bool in_quote_;
+    uint64_t
+        escaped_end_; /* the offset in the record just behind the byte that the last escape stands before; 0: none */
     bool pending_cr_; /* its last byte is an unquoted CR, to be judged by the next byte */
     char last_byte_;
     RecordFault fault_;

@@ -69,7 +69,7 @@ ErrorData *try_chunk(Loader *loader, const Import *import, const LedgerChunk *ch
         begin_transaction(&loader->identity);
         if (claim_chunk(&loader->ledger, chunk->id, company == Company::Alone)) {
             set_constraints_immediate();
-            const ChunkCounts counts = write_chunk(&loader->ledger, import, chunk, import->target_oid);
+            const ChunkCounts counts = write_chunk(loader, import, chunk);
             complete_chunk(&loader->ledger, chunk->id, &counts);
             end->rows = counts.loaded + counts.rejected + counts.skipped;
             end->rejected = counts.rejected;
@@ -79,7 +79,10 @@ ErrorData *try_chunk(Loader *loader, const Import *import, const LedgerChunk *ch
         report_chunk_ended();
     }
     PG_CATCH();
-    { error = abort_transaction(context); }
+    {
+        error = abort_transaction(context);
+        forget_refused(loader->shared, loader->slot);
+    }
     PG_END_TRY();
 
     if (loader->slot > 0) {

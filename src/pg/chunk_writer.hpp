@@ -3,15 +3,19 @@
  */
 #pragma once
 
+#include "pg/chunk_loader.hpp"
 #include "pg/ledger.hpp"
 #include "pg/pg.hpp"
 
 namespace movielens_ingest::pg {
 
 /*
- * Loads the chunk in the current transaction, as the current user. What is refused is a record that fails when it is
- * tried alone, with an error that core::error_fate() calls the record's own; every other error is raised.
+ * Loads the chunk in the current transaction, as the current user. What is refused is a record that cannot be loaded
+ * even when it is tried alone, with an error that is the record's own; every other error is raised.
  */
-ChunkCounts write_chunk(const Ledger *ledger, const Import *import, const LedgerChunk *chunk, Oid target);
+ChunkCounts write_chunk(Loader *loader, const Import *import, const LedgerChunk *chunk);
+
+/* An error is a record's own, by its SQLSTATE (core::error_fate), or a violated policy. */
+bool is_records_own(const ErrorData *error);
 
 } // namespace movielens_ingest::pg

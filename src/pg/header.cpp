@@ -77,26 +77,31 @@ core::LineEnd find_line_end(const Import *import, const FileHead *head) {
 struct Trial {
     Import import;
     Relation target;
-    const char *bytes;
-    RecordPlace record;
+    Piece piece;
+    Formed formed;
 };
 
 void form_trial(void *argument) {
     auto *trial = static_cast<Trial *>(argument);
+    HeapTuple tuple;
+    Refusal why;
 
     set_all_columns(&trial->import, trial->target);
     set_forced_columns(&trial->import, trial->target);
-    (void)form_tuple(make_tuple_former(&trial->import, trial->target), trial->bytes, &trial->record, true);
+    TupleFormer *former = make_tuple_former(&trial->import, trial->target, TupleShape::Fields);
+    trial->formed = form_tuple(former, &trial->piece, 0, true, &tuple, &why);
 }
 
 /* A record that would load, were all columns of the table in the file. */
 bool looks_like_data(const Import *import, Relation target, const char *bytes, size_t size) {
-    Trial trial = {*import, target, bytes, {0, size, 1, core::RecordFault::None}};
+    const RecordPlace record = {0, size, 1, core::RecordFault::None};
+    Trial trial = {*import, target, {bytes, 0, 1, &record, 1}, Formed::NotTried};
     ErrorData *error = try_in_subtransaction(form_trial, &trial);
+
     if (error != nullptr && is_cancel(error)) {
         ReThrowError(error);
     }
-    return error == nullptr;
+    return error == nullptr && trial.formed == Formed::Tuple;
 }
 
 void match_header(Import *import, Relation target, const char *bytes, size_t size) {

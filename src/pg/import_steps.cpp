@@ -10,6 +10,7 @@
 #include "pg/shared_progress.hpp"
 #include "pg/subtransaction.hpp"
 #include "pg/target.hpp"
+#include "pg/target_storage.hpp"
 
 namespace movielens_ingest::pg {
 
@@ -71,6 +72,7 @@ void plan_import(Loader *leader, WorkerPool *pool, int index) {
     begin_transaction(&leader->identity);
     mark_started(&leader->ledger, import->id);
     commit_transaction();
+    settle_witness(leader, leader->imports[index]);
     if (import->rows >= 0) {
         offer_old_plan(leader, pool, index);
         return;
@@ -152,7 +154,7 @@ void analyze_target(Loader *leader, int index) {
         Relation target = open_target(import->target_oid, import->target, import->columns, import->column_count);
         const char *sql = psprintf("ANALYZE (SKIP_LOCKED) %s", qualified_name(target));
         table_close(target, NoLock);
-        if (may_analyze(import->target_oid)) {
+        if (can_be_analyzed(import->target_oid) && may_analyze(import->target_oid)) {
             if (SPI_connect() != SPI_OK_CONNECT || SPI_execute(sql, false, 0) < 0 || SPI_finish() != SPI_OK_FINISH) {
                 elog(ERROR, "could not run \"%s\"", sql);
             }

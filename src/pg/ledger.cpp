@@ -137,6 +137,24 @@ Parameter param(const char *value) {
 
 Parameter param(ArrayType *value, Oid array_type) { return {array_type, PointerGetDatum(value), false}; }
 
+Parameter param_array(const Parameter *elements, int count, Oid type, Oid array_type) {
+    auto *values = static_cast<Datum *>(palloc(sizeof(Datum) * Max(count, 1)));
+    auto *nulls = static_cast<bool *>(palloc(sizeof(bool) * Max(count, 1)));
+    int dimensions[] = {count};
+    int bounds[] = {1};
+    int16 length;
+    bool by_value;
+    char alignment;
+
+    for (int i = 0; i < count; i++) {
+        values[i] = elements[i].value;
+        nulls[i] = elements[i].null;
+    }
+    get_typlenbyvalalign(type, &length, &by_value, &alignment);
+    return param(construct_md_array(values, nulls, 1, dimensions, bounds, type, length, by_value, alignment),
+                 array_type);
+}
+
 uint64 run_statement(const Ledger *ledger, const char *text, const Parameter *parameters, int count, bool read_only) {
     Oid types[kMostParameters];
     Datum values[kMostParameters];

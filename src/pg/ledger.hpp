@@ -10,6 +10,8 @@
 #include "core/dialect.hpp"
 #include "pg/identity.hpp"
 #include "pg/pg.hpp"
+#include "pg/raw_line.hpp"
+#include "pg/refusal.hpp"
 #include "pg/session.hpp"
 #include "pg/settings.hpp"
 #include "pg/shared_batch.hpp"
@@ -45,6 +47,7 @@ struct Import {
     bool *force_null;     /* by column: the null string is NULL in quotes too */
     bool *force_not_null; /* by column: the null string is text without quotes too */
     core::LineEnd line_end;
+    bool unlogged;     /* the target is, or its partitions are: a crash empties it */
     int64 rows;        /* data records, -1: not planned to the end */
     int64 data_start;  /* byte offset of the first data record */
     int64 data_line;   /* its physical line */
@@ -79,18 +82,13 @@ struct ChunkCounts {
     int64 skipped;
 };
 
-/* A record that was refused. Pointers live as long as its record is being worked on. */
+/* A record that was refused. */
 struct Reject {
     int64 row_number;
     int64 line_number;
     int64 byte_offset;
-    const char *column; /* null where no column is to blame */
-    const char *sqlstate;
-    const char *message;
-    const char *detail; /* or null */
-    const char *raw;    /* its bytes, without the line end */
-    size_t raw_size;
-    int encoding; /* of the file */
+    Refusal why;
+    RawLine raw;
 };
 
 /* A chunk that is Pending when nobody loads its import. */
@@ -222,6 +220,15 @@ ImportFailure read_failure(const Ledger *ledger, int64 id);
 /* Those that have not ended, and that the current user may see. */
 VisibleImport *read_open_imports(const Ledger *ledger, int *count);
 
+/* --- ledger_witness.cpp: what a crash takes along with an unlogged target --- */
+
+bool has_loaded_chunks(const Ledger *ledger, int64 id);
+/* False: the import has its witness already. */
+bool add_witness(const Ledger *ledger, int64 id);
+/* Nothing of the import is loaded any more: all its chunks are Pending. */
+void forget_chunks(const Ledger *ledger, int64 id);
+void note_unlogged(const Ledger *ledger, int64 id, bool unlogged);
+
 /* --- ledger_chunks.cpp: chunks and rejects --- */
 
 /*
@@ -241,7 +248,7 @@ void uncount_crash(const Ledger *ledger, int64 chunk_id);
  * lets go of it.
  */
 bool claim_chunk(const Ledger *ledger, int64 chunk_id, bool wait);
-void add_reject(const Ledger *ledger, int64 import_id, int64 chunk_id, const Reject *reject);
+void add_rejects(const Ledger *ledger, int64 import_id, int64 chunk_id, const Reject *rejects, int count);
 void complete_chunk(const Ledger *ledger, int64 chunk_id, const ChunkCounts *counts);
 /*
  * Notes the error of an attempt, which was no crash. The chunk stays Pending, and true is returned, while it has had no

@@ -2,7 +2,6 @@
 
 #include "pg/ledger_statement.hpp"
 #include "pg/pg.hpp"
-#include "pg/raw_line.hpp"
 
 namespace movielens_ingest::pg {
 
@@ -99,18 +98,39 @@ bool claim_chunk(const Ledger *ledger, int64 chunk_id, bool wait) {
     return claimed;
 }
 
-void add_reject(const Ledger *ledger, int64 import_id, int64 chunk_id, const Reject *reject) {
-    const RawLine raw = show_raw_line(reject->raw, reject->raw_size, reject->encoding);
-    Parameter raw_bytes = {BYTEAOID, PointerGetDatum(raw.bytes), raw.bytes == nullptr};
+void add_rejects(const Ledger *ledger, int64 import_id, int64 chunk_id, const Reject *rejects, int count) {
+    enum { Row, Line, Offset, Column, State, Message, Detail, Raw, Bytes, kColumns };
+    constexpr Oid types[][2] = {{INT8OID, INT8ARRAYOID}, {INT8OID, INT8ARRAYOID}, {INT8OID, INT8ARRAYOID},
+                                {TEXTOID, TEXTARRAYOID}, {TEXTOID, TEXTARRAYOID}, {TEXTOID, TEXTARRAYOID},
+                                {TEXTOID, TEXTARRAYOID}, {TEXTOID, TEXTARRAYOID}, {BYTEAOID, BYTEAARRAYOID}};
+    Parameter *columns[kColumns];
+    Parameter parameters[2 + kColumns] = {param(import_id), param(chunk_id)};
 
+    for (int i = 0; i < kColumns; i++) {
+        columns[i] = static_cast<Parameter *>(palloc(sizeof(Parameter) * Max(count, 1)));
+    }
+    for (int i = 0; i < count; i++) {
+        const Reject *reject = &rejects[i];
+
+        columns[Row][i] = param(reject->row_number);
+        columns[Line][i] = param(reject->line_number);
+        columns[Offset][i] = param(reject->byte_offset);
+        columns[Column][i] = param(reject->why.column);
+        columns[State][i] = param(unpack_sql_state(reject->why.sqlerrcode));
+        columns[Message][i] = param(reject->why.message);
+        columns[Detail][i] = param(reject->why.detail);
+        columns[Raw][i] = param(reject->raw.text);
+        columns[Bytes][i] = {BYTEAOID, PointerGetDatum(reject->raw.bytes), reject->raw.bytes == nullptr};
+    }
+    for (int i = 0; i < kColumns; i++) {
+        parameters[2 + i] = param_array(columns[i], count, types[i][0], types[i][1]);
+    }
     const StatementScope scope = begin_statement(ledger);
     run_statement(ledger,
                   "INSERT INTO ledger.rejected_rows (uploaded_file_id, process_chunk_id, row_number, line_number,"
                   " byte_offset, column_name, sqlstate, message, detail, raw_line, raw_bytes)"
-                  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-                  {param(import_id), param(chunk_id), param(reject->row_number), param(reject->line_number),
-                   param(reject->byte_offset), param(reject->column), param(reject->sqlstate), param(reject->message),
-                   param(reject->detail), param(raw.text), raw_bytes});
+                  " SELECT $1, $2, * FROM unnest($3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                  parameters);
     end_statement(&scope);
 }
 

@@ -34,8 +34,9 @@ inline Parameter param(bool value) { return {BOOLOID, BoolGetDatum(value), false
 inline Parameter param(Oid value) { return {OIDOID, ObjectIdGetDatum(value), false}; }
 /* A null pointer is NULL; bytes that are not text in the encoding of the database are shown as \xHH. */
 Parameter param(const char *value);
-/* An array of element_type. */
 Parameter param(ArrayType *value, Oid array_type);
+/* Arrays of so many parameters of the type, which may be null. */
+Parameter param_array(const Parameter *elements, int count, Oid type, Oid array_type);
 
 constexpr int kMostParameters = 20;
 

@@ -30,7 +30,8 @@ bool show_character(const char *character, int size, int encoding, char *shown) 
 } // namespace
 
 RawLine show_raw_line(const char *record, size_t size, int encoding) {
-    auto *text = static_cast<char *>(palloc(kRawLineLimit + kLongestShown));
+    /* A byte is shown as four at most. */
+    auto *text = static_cast<char *>(palloc(Min(size * 4, kRawLineLimit) + kLongestShown));
     size_t length = 0;
     size_t pos = 0;
     char shown[kLongestShown];

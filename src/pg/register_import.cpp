@@ -8,6 +8,8 @@
 #include "pg/record_text.hpp"
 #include "pg/source_file.hpp"
 #include "pg/target.hpp"
+#include "pg/target_storage.hpp"
+#include "pg/writer_choice.hpp"
 
 namespace movielens_ingest::pg {
 
@@ -80,9 +82,12 @@ Import register_import(Oid schema, const char *path, Oid target_oid, const Impor
     read_header(&import, target);
     table_close(target, NoLock);
     /* Once more, now that the columns are known. */
-    table_close(open_target(import.target_oid, nullptr, import.columns, import.column_count), NoLock);
+    target = open_target(import.target_oid, nullptr, import.columns, import.column_count);
+    import.unlogged = require_storage(target, options);
+    (void)choose_writer(target, import.columns, import.column_count);
+    table_close(target, NoLock);
 
-    if (!may_analyze(import.target_oid)) {
+    if (can_be_analyzed(import.target_oid) && !may_analyze(import.target_oid)) {
         ereport(NOTICE, (errmsg("table %s will not be analyzed after the import", import.target),
                          errdetail("Only its owner, the owner of the database, or a superuser may analyze it.")));
     }

@@ -29,8 +29,14 @@ struct Settings {
     bool force;
     bool at_least_once;
     int retry_delay;
+    int writer; /* WriterSetting */
 };
 Settings settings;
+
+const config_enum_entry kWriters[] = {{"auto", static_cast<int>(WriterSetting::Auto), false},
+                                      {"multi_insert", static_cast<int>(WriterSetting::MultiInsert), false},
+                                      {"spi", static_cast<int>(WriterSetting::Spi), false},
+                                      {nullptr, 0, false}};
 
 const config_enum_entry kOnError[] = {{"reject", static_cast<int>(OnError::Reject), false},
                                       {"stop", static_cast<int>(OnError::Stop), false},
@@ -122,8 +128,14 @@ void define_settings() {
     define_int("movielens_ingest.retry_delay",
                "Sets the pause before a chunk is tried again; it doubles with every try.", nullptr,
                &settings.retry_delay, 1000, 0, static_cast<int>(kLongestPause), GUC_UNIT_MS);
+    DefineCustomEnumVariable("movielens_ingest.writer", "Sets how records get into a table.",
+                             "\"auto\" takes the fastest writer that can keep every rule of the table.",
+                             &settings.writer, static_cast<int>(WriterSetting::Auto), kWriters, PGC_USERSET, 0, nullptr,
+                             nullptr, nullptr);
     MarkGUCPrefixReserved("movielens_ingest");
 }
+
+WriterSetting writer_setting() { return static_cast<WriterSetting>(settings.writer); }
 
 ImportOptions default_options() {
     ImportOptions options;

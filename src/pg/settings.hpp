@@ -31,6 +31,11 @@ struct ImportOptions {
     List *force_not_null; /* the same */
 };
 
+/* movielens_ingest.writer */
+enum class WriterSetting : int { Auto, MultiInsert, Spi };
+
+WriterSetting writer_setting();
+
 void define_settings();
 
 /*

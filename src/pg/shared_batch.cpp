@@ -45,6 +45,7 @@ int count_running(const SharedBatch *batch) {
 void clear_slot(SharedSlot *slot) {
     slot->import = -1;
     slot->chunk = 0;
+    slot->refused = 0;
     pg_atomic_write_u64(&slot->rows, 0);
 }
 
@@ -310,6 +311,24 @@ void take_left_chunk(SharedBatch *batch, int import, int64 number) {
     SpinLockAcquire(&batch->mutex);
     fill_slot(batch, 0, import, number, time);
     SpinLockRelease(&batch->mutex);
+}
+
+void forget_refused(SharedBatch *batch, int slot) {
+    SpinLockAcquire(&batch->mutex);
+    batch->slot[slot].refused = 0;
+    SpinLockRelease(&batch->mutex);
+}
+
+int64 count_refused(SharedBatch *batch, int slot) {
+    SpinLockAcquire(&batch->mutex);
+    const int import = batch->slot[slot].import;
+    int64 refused = batch->imports[import].progress.rejected;
+    batch->slot[slot].refused++;
+    for (int i = 0; i < batch->slots; i++) {
+        refused += batch->slot[i].import == import ? batch->slot[i].refused : 0;
+    }
+    SpinLockRelease(&batch->mutex);
+    return refused;
 }
 
 void finish_chunk(SharedBatch *batch, int slot, const ChunkEnd *end) {

@@ -69,6 +69,7 @@ struct SharedSlot {
     int pid;
     int import;            /* index, -1: it loads none */
     int64 chunk;           /* its number, 0: none */
+    int64 refused;         /* records of it that were refused in the attempt that is going on */
     pg_atomic_uint64 rows; /* of this chunk, so far */
     pg_atomic_uint64 all_rows;
     pg_atomic_uint64 all_bytes;
@@ -130,6 +131,10 @@ bool sleep_unless_stopped(SharedBatch *batch, int import, long milliseconds);
 bool take_chunk(SharedBatch *batch, int slot, bool wait, int *import, int64 *number);
 /* Leader: takes a certain chunk, one that was left. */
 void take_left_chunk(SharedBatch *batch, int import, int64 number);
+/* An attempt at the slot's chunk begins: none of its records has been refused. */
+void forget_refused(SharedBatch *batch, int slot);
+/* One more has. Returns how many of the whole file were, those of attempts that are going on included. */
+int64 count_refused(SharedBatch *batch, int slot);
 /* The slot's chunk is loaded, or given up. */
 void finish_chunk(SharedBatch *batch, int slot, const ChunkEnd *end);
 /* The chunk that the slot's process left unfinished. False: none. */

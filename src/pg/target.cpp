@@ -22,31 +22,32 @@ Oid create_data_table(Oid schema, const char *table_name, const char *in_schema,
     return DatumGetObjectId(created);
 }
 
-/* What an import cannot load into; COPY's words where COPY refuses it too (CopyFrom, BeginCopyTo). */
-void require_ordinary_table(Relation target) {
+/* What an import cannot load into; COPY's words where COPY refuses it too (CopyFrom). */
+void require_loadable(Relation target) {
     const char *name = RelationGetRelationName(target);
 
     switch (target->rd_rel->relkind) {
     case RELKIND_RELATION:
+    case RELKIND_PARTITIONED_TABLE:
         break;
     case RELKIND_VIEW:
-        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("cannot import into view \"%s\"", name)));
+        if (target->trigdesc == nullptr || !target->trigdesc->trig_insert_instead_row) {
+            ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("cannot import into view \"%s\"", name),
+                            errhint("To enable importing into a view, provide an INSTEAD OF INSERT trigger.")));
+        }
         break;
+    case RELKIND_FOREIGN_TABLE: {
+        ResultRelInfo *relinfo = makeNode(ResultRelInfo);
+        InitResultRelInfo(relinfo, target, 1, nullptr, 0);
+        CheckValidResultRel(relinfo, CMD_INSERT);
+        break;
+    }
     case RELKIND_MATVIEW:
         ereport(ERROR,
                 (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("cannot import into materialized view \"%s\"", name)));
         break;
     case RELKIND_SEQUENCE:
         ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("cannot import into sequence \"%s\"", name)));
-        break;
-    case RELKIND_PARTITIONED_TABLE:
-        ereport(ERROR,
-                (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot import into partitioned table \"%s\"", name),
-                 errhint("Import into its partitions.")));
-        break;
-    case RELKIND_FOREIGN_TABLE:
-        ereport(ERROR,
-                (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot import into foreign table \"%s\"", name)));
         break;
     default:
         ereport(ERROR,
@@ -61,16 +62,6 @@ void require_ordinary_table(Relation target) {
         ereport(ERROR,
                 (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot import into temporary table \"%s\"", name),
                  errdetail("Other processes load it, and they cannot see a temporary table.")));
-    }
-    if (target->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT) {
-        ereport(ERROR,
-                (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot import into unlogged table \"%s\"", name),
-                 errdetail("A crash would empty the table but not the record of what has been loaded.")));
-    }
-    if (check_enable_rls(RelationGetRelid(target), InvalidOid, false) == RLS_ENABLED) {
-        /* COPY FROM refuses it too (DoCopy). */
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                        errmsg("cannot import into table \"%s\" with row-level security", name)));
     }
 }
 
@@ -128,7 +119,7 @@ Relation open_target(Oid target, const char *name, const char *const *columns, i
                                                               ? errmsg("table %s does not exist", name)
                                                               : errmsg("relation with OID %u does not exist", target)));
     }
-    require_ordinary_table(relation);
+    require_loadable(relation);
     require_insert(relation, columns, column_count);
     return relation;
 }
@@ -154,6 +145,12 @@ RangeTblEntry *insert_entry(Relation target, const Bitmapset *columns) {
     entry->requiredPerms = ACL_INSERT;
     entry->insertedCols = bms_copy(columns);
     return entry;
+}
+
+bool can_be_analyzed(Oid target) {
+    const char kind = get_rel_relkind(target);
+
+    return kind == RELKIND_RELATION || kind == RELKIND_PARTITIONED_TABLE;
 }
 
 bool may_analyze(Oid target) {

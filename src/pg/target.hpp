@@ -17,9 +17,9 @@ const char *data_table_of_file(Oid schema, const char *file_name);
 Oid find_target(Oid schema, const char *path);
 
 /*
- * Opens the target with the lock that COPY takes, and raises an error unless it is an ordinary table that the current
- * user may load these columns into. Raises 42P01 when it is gone. columns null: some column or the table will do. name:
- * what an error calls it when it is gone; null: by its OID.
+ * Opens the target with the lock that COPY takes, and raises an error unless it is something to load into, and the
+ * current user may load these columns. Raises 42P01 when it is gone. columns null: some column or the table will do.
+ * name: what an error calls it when it is gone; null: by its OID.
  */
 Relation open_target(Oid target, const char *name, const char *const *columns, int column_count);
 
@@ -29,6 +29,9 @@ Bitmapset *column_numbers(Relation target, const char *const *columns, int colum
 /* The range table entry of an INSERT of these columns: what the executor checks, and what an error may show of a tuple.
  */
 RangeTblEntry *insert_entry(Relation target, const Bitmapset *columns);
+
+/* It is a table of this database. */
+bool can_be_analyzed(Oid target);
 
 /* The current user may ANALYZE it, by the rule of vacuum_is_relation_owner. */
 bool may_analyze(Oid target);

@@ -1,21 +1,22 @@
 #include "pg/tuple_former.hpp"
 
 #include "core/field_splitter.hpp"
-#include "core/number.hpp"
 #include "pg/boundary.hpp"
+#include "pg/field_conversion.hpp"
 #include "pg/pg.hpp"
+#include "pg/record_rules.hpp"
 #include "pg/record_text.hpp"
+#include "pg/target.hpp"
 
 namespace movielens_ingest::pg {
 
 namespace {
 
-/* How a field becomes a value. All but Input fall back to the type's input function where core has no answer. */
-enum class Conversion : uint8_t { Int4, Int8, Float8, Text, Varchar, Input };
-
 struct Column {
     const char *name;
-    int index; /* in the tuple descriptor */
+    int index; /* in the tuple */
+    bool force_null;
+    bool force_not_null;
     Conversion conversion;
     FmgrInfo input;
     Oid ioparam;
@@ -28,66 +29,55 @@ struct Default {
     ExprState *expression;
 };
 
-Conversion conversion_of(Oid type) {
-    switch (type) {
-    case INT4OID:
-        return Conversion::Int4;
-    case INT8OID:
-        return Conversion::Int8;
-    case FLOAT8OID:
-        return Conversion::Float8;
-    case TEXTOID:
-        return Conversion::Text;
-    case VARCHAROID:
-        return Conversion::Varchar;
-    default:
-        return Conversion::Input;
-    }
-}
-
 } // namespace
 
 struct TupleFormer {
     Relation target;
+    TupleDesc desc;
     int encoding;
+    core::Field null_string;
     core::FieldSplitter *splitter;
     MemoryContext record_context; /* reset for each record */
-    ExprContext *econtext;        /* for the defaults */
+    EState *estate;               /* of the defaults and the rules */
     Datum *values;
     bool *nulls;
     Column *columns;
     int column_count;
     Default *defaults;
     int default_count;
-    bool needs_input;           /* some column has no other way, or there are defaults */
-    bool has_volatile_defaults; /* nextval aside, as in BeginCopyFrom */
-    const char *column;         /* being converted */
-    bool in_input;              /* its input function runs */
+    RecordRules *rules;
+    bool runs_code;     /* a record always runs code that may raise an error */
+    const char *column; /* being converted */
+    bool in_input;      /* its input function runs */
 };
 
 namespace {
 
-void add_column(TupleFormer *former, const char *name) {
-    const TupleDesc desc = RelationGetDescr(former->target);
+void add_column(TupleFormer *former, const Import *import, int index, TupleShape shape) {
+    const char *name = import->columns[index];
+    const AttrNumber attnum = get_attnum(RelationGetRelid(former->target), name);
     Oid input;
 
-    for (int i = 0; i < desc->natts; i++) {
-        const Form_pg_attribute attribute = TupleDescAttr(desc, i);
-
-        if (!attribute->attisdropped && strcmp(NameStr(attribute->attname), name) == 0) {
-            Column *column = &former->columns[former->column_count++];
-            column->name = name;
-            column->index = i;
-            column->typmod = attribute->atttypmod;
-            column->conversion = conversion_of(attribute->atttypid);
-            getTypeInputInfo(attribute->atttypid, &input, &column->ioparam);
-            fmgr_info(input, &column->input);
-            former->needs_input |= column->conversion == Conversion::Input;
-            return;
-        }
+    if (attnum <= 0) {
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN), errmsg("column \"%s\" of relation \"%s\" does not exist",
+                                                                  name, RelationGetRelationName(former->target))));
     }
-    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN), errmsg("column \"%s\" of relation \"%s\" does not exist", name,
-                                                              RelationGetRelationName(former->target))));
+    const Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(former->target), attnum - 1);
+    Column *column = &former->columns[former->column_count++];
+    column->name = name;
+    column->index = shape == TupleShape::Row ? attnum - 1 : index;
+    column->force_null = import->force_null != nullptr && import->force_null[index];
+    column->force_not_null = import->force_not_null != nullptr && import->force_not_null[index];
+    column->typmod = attribute->atttypmod;
+    column->conversion = conversion_of(attribute->atttypid);
+    getTypeInputInfo(attribute->atttypid, &input, &column->ioparam);
+    fmgr_info(input, &column->input);
+    former->runs_code |= column->conversion == Conversion::Input;
+    if (shape == TupleShape::Fields) {
+        TupleDescInitEntry(former->desc, static_cast<AttrNumber>(index + 1), psprintf("f%d", index + 1),
+                           attribute->atttypid, attribute->atttypmod, attribute->attndims);
+        TupleDescInitEntryCollation(former->desc, static_cast<AttrNumber>(index + 1), attribute->attcollation);
+    }
 }
 
 bool is_loaded(const TupleFormer *former, int index) {
@@ -99,211 +89,222 @@ bool is_loaded(const TupleFormer *former, int index) {
     return false;
 }
 
-void add_default(TupleFormer *former, EState *estate, int index) {
-    const Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(former->target), index);
+void add_default(TupleFormer *former, int index) {
+    const Form_pg_attribute attribute = TupleDescAttr(former->desc, index);
 
     if (attribute->attisdropped || attribute->attgenerated != '\0' || is_loaded(former, index)) {
         return;
     }
     auto *expression = reinterpret_cast<Expr *>(build_column_default(former->target, index + 1));
-    if (expression == nullptr) {
-        return;
+    if (expression != nullptr) {
+        former->defaults[former->default_count++] = {NameStr(attribute->attname), index,
+                                                     ExecPrepareExpr(expression_planner(expression), former->estate)};
+        former->runs_code = true;
     }
-    expression = expression_planner(expression);
-    former->defaults[former->default_count++] = {NameStr(attribute->attname), index,
-                                                 ExecPrepareExpr(expression, estate)};
-    former->needs_input = true;
-    former->has_volatile_defaults |= contain_volatile_functions_not_nextval(reinterpret_cast<Node *>(expression));
 }
 
-void raise_fault(core::RecordFault fault) {
+/* What is wrong with a record before its fields are looked at, or null. */
+const char *fault_message(core::RecordFault fault) {
     switch (fault) {
     case core::RecordFault::None:
         break;
     case core::RecordFault::UnquotedCarriageReturn:
-        ereport(ERROR, (errcode(ERRCODE_BAD_COPY_FILE_FORMAT), errmsg("unquoted carriage return found in data")));
-        break;
+        return _("unquoted carriage return found in data");
     case core::RecordFault::UnquotedNewline:
-        ereport(ERROR, (errcode(ERRCODE_BAD_COPY_FILE_FORMAT), errmsg("unquoted newline found in data")));
-        break;
+        return _("unquoted newline found in data");
     case core::RecordFault::UnterminatedQuote:
-        ereport(ERROR, (errcode(ERRCODE_BAD_COPY_FILE_FORMAT), errmsg("unterminated CSV quoted field")));
-        break;
+        return _("unterminated CSV quoted field");
     case core::RecordFault::EndOfCopyMarker:
-        ereport(ERROR, (errcode(ERRCODE_BAD_COPY_FILE_FORMAT), errmsg("end-of-copy marker found in data")));
-        break;
+        return _("end-of-copy marker found in data");
     }
+    return nullptr;
 }
 
-/* The value of a field by core's own means. False: the input function has to be asked. */
-bool convert_quickly(const Column *column, core::Field field, Datum *value) {
-    switch (column->conversion) {
-    case Conversion::Int4: {
-        int32_t number;
-        if (!core::parse_int32(field.data, field.size, &number)) {
-            return false;
-        }
-        *value = Int32GetDatum(number);
-        return true;
-    }
-    case Conversion::Int8: {
-        int64_t number;
-        if (!core::parse_int64(field.data, field.size, &number)) {
-            return false;
-        }
-        *value = Int64GetDatum(number);
-        return true;
-    }
-    case Conversion::Float8: {
-        double number;
-        if (!core::parse_float64(field.data, field.size, &number)) {
-            return false;
-        }
-        *value = Float8GetDatum(number);
-        return true;
-    }
-    case Conversion::Varchar:
-        /* typmod counts characters: so many bytes always fit. */
-        if (column->typmod >= 0 && field.size > static_cast<size_t>(column->typmod - VARHDRSZ)) {
-            return false;
-        }
-        [[fallthrough]];
-    case Conversion::Text:
-        *value = PointerGetDatum(cstring_to_text_with_len(field.data, static_cast<int>(field.size)));
-        return true;
-    case Conversion::Input:
-        break;
-    }
+bool refuse_form(Refusal *why, const char *message) {
+    *why = {ERRCODE_BAD_COPY_FILE_FORMAT, message, nullptr, nullptr};
     return false;
 }
 
-} // namespace
-
-TupleFormer *make_tuple_former(const Import *import, Relation target) {
-    auto *former = static_cast<TupleFormer *>(palloc0(sizeof(TupleFormer)));
-    const int natts = RelationGetDescr(target)->natts;
-    EState *estate = CreateExecutorState();
-
-    former->target = target;
-    former->encoding = import->encoding;
-    former->splitter = construct<core::FieldSplitter>(CurrentMemoryContext, dialect_of(import));
-    former->record_context =
-        AllocSetContextCreate(CurrentMemoryContext, "movielens_ingest record", ALLOCSET_DEFAULT_SIZES);
-    former->econtext = GetPerTupleExprContext(estate);
-    former->values = static_cast<Datum *>(palloc0(sizeof(Datum) * static_cast<Size>(Max(natts, 1))));
-    former->nulls = static_cast<bool *>(palloc0(sizeof(bool) * static_cast<Size>(Max(natts, 1))));
-    former->columns = static_cast<Column *>(palloc0(sizeof(Column) * static_cast<Size>(Max(import->column_count, 1))));
-    former->defaults = static_cast<Default *>(palloc0(sizeof(Default) * static_cast<Size>(Max(natts, 1))));
-    for (int i = 0; i < import->column_count; i++) {
-        add_column(former, import->columns[i]);
-    }
-    for (int i = 0; i < natts; i++) {
-        add_default(former, estate, i);
-    }
-    return former;
-}
-
-HeapTuple form_tuple(TupleFormer *former, const char *bytes, const RecordPlace *record, bool may_raise) {
-    const char *text = bytes + record->offset;
-    size_t size = record->size;
-    const TupleDesc desc = RelationGetDescr(former->target);
-
-    former->column = nullptr;
-    former->in_input = false;
-    if (!may_raise && former->needs_input) {
-        return nullptr;
-    }
-    MemoryContextReset(former->record_context);
-    const MemoryContext tuple_context = MemoryContextSwitchTo(former->record_context);
-    auto give_up = [tuple_context]() -> HeapTuple {
-        MemoryContextSwitchTo(tuple_context);
-        return nullptr;
-    };
-
-    if (record->fault != core::RecordFault::None) {
-        if (!may_raise) {
-            return give_up();
-        }
-        raise_fault(record->fault);
-    }
-    if (!is_valid_text(text, size, former->encoding)) {
-        if (!may_raise) {
-            return give_up();
-        }
-        text = convert_text(text, &size, former->encoding);
-    }
-
+/* Splits the record's text into as many fields as there are columns. False: it cannot be done. */
+bool split_record(TupleFormer *former, const char *text, size_t size, Refusal *why) {
     switch (former->splitter->split(text, size)) {
     case core::SplitResult::Ok:
         break;
     case core::SplitResult::UnterminatedQuote:
-        if (!may_raise) {
-            return give_up();
-        }
-        raise_fault(core::RecordFault::UnterminatedQuote);
-        break;
+        return refuse_form(why, fault_message(core::RecordFault::UnterminatedQuote));
     case core::SplitResult::OutOfMemory:
         ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
     }
+    return static_cast<int>(former->splitter->count()) <= former->column_count ||
+           refuse_form(why, _("extra data after last expected column"));
+}
 
+/* What force_null and force_not_null make of a field (NextCopyFrom). */
+core::Field force(const TupleFormer *former, const Column *column, core::Field field) {
+    const core::Field null_string = former->null_string;
+
+    if (column->force_not_null && field.data == nullptr) {
+        return null_string;
+    }
+    if (column->force_null && field.data != nullptr && field.size == null_string.size &&
+        memcmp(field.data, null_string.data, field.size) == 0) {
+        return {nullptr, 0};
+    }
+    return field;
+}
+
+Formed set_value(TupleFormer *former, Column *column, core::Field field, bool may_raise, Refusal *why) {
+    Datum *value = &former->values[column->index];
+    const bool null = field.data == nullptr;
+
+    former->nulls[column->index] = null;
+    if (column->conversion != Conversion::Input) {
+        const Converted converted =
+            null ? Converted::Value : convert_field(column->conversion, column->typmod, field, value, why);
+        if (converted == Converted::Value) {
+            return Formed::Tuple;
+        }
+        if (converted == Converted::Refused) {
+            why->column = column->name;
+            return Formed::Refused;
+        }
+    }
+    if (!may_raise) {
+        return Formed::NotTried;
+    }
+    /* For NULL too, as COPY does: the input function of a domain checks it. */
+    former->column = column->name;
+    former->in_input = true;
+    *value = InputFunctionCall(&column->input, null ? nullptr : pnstrdup(field.data, field.size), column->ioparam,
+                               column->typmod);
+    former->in_input = false;
+    former->column = nullptr;
+    return Formed::Tuple;
+}
+
+Formed set_values(TupleFormer *former, bool may_raise, Refusal *why) {
     const int field_count = static_cast<int>(former->splitter->count());
     const core::Field *fields = former->splitter->fields();
-    if (field_count != former->column_count && !may_raise) {
-        return give_up();
-    }
-    if (field_count > former->column_count) {
-        ereport(ERROR, (errcode(ERRCODE_BAD_COPY_FILE_FORMAT), errmsg("extra data after last expected column")));
-    }
 
-    memset(former->nulls, true, sizeof(bool) * static_cast<size_t>(desc->natts));
+    memset(former->nulls, true, sizeof(bool) * static_cast<size_t>(former->desc->natts));
     for (int i = 0; i < former->column_count; i++) {
         Column *column = &former->columns[i];
-        Datum *value = &former->values[column->index];
 
-        former->column = column->name;
         if (i >= field_count) {
-            ereport(ERROR,
-                    (errcode(ERRCODE_BAD_COPY_FILE_FORMAT), errmsg("missing data for column \"%s\"", column->name)));
+            refuse_form(why, psprintf(_("missing data for column \"%s\""), column->name));
+            why->column = column->name;
+            return Formed::Refused;
         }
-        const core::Field field = fields[i];
-        const bool null = field.data == nullptr;
-        former->nulls[column->index] = null;
-        if (null && column->conversion != Conversion::Input) {
-            continue;
+        const Formed formed = set_value(former, column, force(former, column, fields[i]), may_raise, why);
+        if (formed != Formed::Tuple) {
+            return formed;
         }
-        if (!null && convert_quickly(column, field, value)) {
-            continue;
-        }
-        if (!may_raise) {
-            return give_up();
-        }
-        /* For NULL too, as COPY does: the input function of a domain checks it. */
-        former->in_input = true;
-        *value = InputFunctionCall(&column->input, null ? nullptr : pnstrdup(field.data, field.size), column->ioparam,
-                                   column->typmod);
-        former->in_input = false;
     }
+    return Formed::Tuple;
+}
 
-    if (former->default_count > 0) {
-        ResetExprContext(former->econtext);
-    }
+void set_defaults(TupleFormer *former) {
+    ExprContext *econtext = GetPerTupleExprContext(former->estate);
+
     for (int i = 0; i < former->default_count; i++) {
         const Default *with = &former->defaults[i];
 
         former->column = with->name;
         former->values[with->index] =
-            ExecEvalExprSwitchContext(with->expression, former->econtext, &former->nulls[with->index]);
+            ExecEvalExprSwitchContext(with->expression, econtext, &former->nulls[with->index]);
     }
     former->column = nullptr;
+}
 
+/* In the record's memory context, which is the current one. */
+Formed set_row(TupleFormer *former, const char *text, const RecordPlace *record, bool may_raise, Refusal *why) {
+    size_t size = record->size;
+
+    if (record->fault != core::RecordFault::None) {
+        refuse_form(why, fault_message(record->fault));
+        return Formed::Refused;
+    }
+    if (!is_valid_text(text, size, former->encoding)) {
+        if (!may_raise) {
+            return Formed::NotTried;
+        }
+        text = convert_text(text, &size, former->encoding);
+    }
+    if (!split_record(former, text, size, why)) {
+        return Formed::Refused;
+    }
+    const Formed formed = set_values(former, may_raise, why);
+    if (formed != Formed::Tuple || former->rules == nullptr) {
+        return formed;
+    }
+    ResetPerTupleExprContext(former->estate);
+    set_defaults(former);
+    return apply_rules(former->rules, former->values, former->nulls, why) ? Formed::Tuple : Formed::Refused;
+}
+
+} // namespace
+
+TupleFormer *make_tuple_former(const Import *import, Relation target, TupleShape shape) {
+    auto *former = static_cast<TupleFormer *>(palloc0(sizeof(TupleFormer)));
+    const int columns = import->column_count;
+    const core::Dialect dialect = dialect_of(import);
+
+    former->target = target;
+    former->desc = shape == TupleShape::Row ? RelationGetDescr(target) : CreateTemplateTupleDesc(columns + 1);
+    const auto natts = static_cast<Size>(former->desc->natts);
+    former->encoding = import->encoding;
+    former->null_string = {dialect.null_string, dialect.null_size};
+    former->splitter = construct<core::FieldSplitter>(CurrentMemoryContext, dialect);
+    former->record_context =
+        AllocSetContextCreate(CurrentMemoryContext, "movielens_ingest record", ALLOCSET_DEFAULT_SIZES);
+    former->values = static_cast<Datum *>(palloc0(sizeof(Datum) * Max(natts, 1)));
+    former->nulls = static_cast<bool *>(palloc0(sizeof(bool) * Max(natts, 1)));
+    former->columns = static_cast<Column *>(palloc0(sizeof(Column) * static_cast<Size>(Max(columns, 1))));
+    former->defaults = static_cast<Default *>(palloc0(sizeof(Default) * Max(natts, 1)));
+    for (int i = 0; i < columns; i++) {
+        add_column(former, import, i, shape);
+    }
+    if (shape == TupleShape::Fields) {
+        TupleDescInitEntry(former->desc, static_cast<AttrNumber>(natts), "record", INT4OID, -1, 0);
+        return former;
+    }
+    former->estate = CreateExecutorState();
+    for (int i = 0; i < former->desc->natts; i++) {
+        add_default(former, i);
+    }
+    former->rules =
+        make_record_rules(target, column_numbers(target, import->columns, import->column_count), former->estate);
+    former->runs_code |= rules_may_raise(former->rules);
+    return former;
+}
+
+TupleDesc formed_desc(const TupleFormer *former) { return former->desc; }
+
+Formed form_tuple(TupleFormer *former, const Piece *piece, int index, bool may_raise, HeapTuple *tuple, Refusal *why) {
+    const RecordPlace *record = &piece->records[index];
+
+    former->column = nullptr;
+    former->in_input = false;
+    if (!may_raise && former->runs_code) {
+        return Formed::NotTried;
+    }
+    MemoryContextReset(former->record_context);
+    const MemoryContext tuple_context = MemoryContextSwitchTo(former->record_context);
+    const Formed formed = set_row(former, piece->bytes + record->offset, record, may_raise, why);
     MemoryContextSwitchTo(tuple_context);
-    return heap_form_tuple(desc, former->values, former->nulls);
+
+    if (formed == Formed::Tuple) {
+        if (former->rules == nullptr) {
+            former->values[former->column_count] = Int32GetDatum(index);
+            former->nulls[former->column_count] = false;
+        }
+        *tuple = heap_form_tuple(former->desc, former->values, former->nulls);
+    }
+    return formed;
 }
 
 const char *column_at_fault(const TupleFormer *former) { return former->column; }
 
 bool value_was_refused(const TupleFormer *former) { return former->in_input; }
-
-bool forming_has_effects(const TupleFormer *former) { return former->has_volatile_defaults; }
 
 } // namespace movielens_ingest::pg

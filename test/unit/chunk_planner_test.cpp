@@ -64,9 +64,8 @@ void check(const std::string &bytes, const Dialect &dialect, uint64_t data_start
     for (Placed &record : records)
         record.start += data_start;
     const Plan found = plan(bytes, dialect, data_start, start_line, chunk_size, min_chunks, piece);
-    const std::string what = visible(bytes) + ", line end " + std::to_string(static_cast<int>(dialect.line_end)) +
-                             ", quote " + dialect.quote + ", chunk size " + std::to_string(chunk_size) +
-                             ", min chunks " + std::to_string(min_chunks) + ", by " + std::to_string(piece);
+    const std::string what = describe(bytes, dialect) + ", chunk size " + std::to_string(chunk_size) + ", min chunks " +
+                             std::to_string(min_chunks) + ", by " + std::to_string(piece);
 
     ASSERT_EQ(found.rows, records.size()) << what;
     ASSERT_EQ(found.chunks, reference_chunks(bytes, records, data_start, start_line, chunk_size, min_chunks)) << what;
@@ -97,8 +96,6 @@ void check_by_all_pieces(const std::string &bytes, const Dialect &dialect, uint6
         check(bytes, dialect, 0, 1, chunk_size, min_chunks, piece);
     check(bytes, dialect, 0, 1, chunk_size, min_chunks, bytes.size() + 1);
 }
-
-Dialect with(LineEnd line_end, char quote = '"') { return Dialect{',', quote, line_end}; }
 
 std::string numbered_lines(size_t count, const std::string &line_end) {
     std::string bytes;
@@ -260,14 +257,33 @@ TEST(ChunkPlanner, MeetsTheReferenceOnRandomInput) {
     std::mt19937 random(2);
     const std::string alphabet = "a,\"\n\r\\.\n\r\n\"\n";
     const LineEnd line_ends[] = {LineEnd::Lf, LineEnd::CrLf, LineEnd::Cr};
-    const char quotes[] = {'"', '"', '"', '.', '\\'};
-    for (int i = 0; i < 40000; ++i) {
+    for (int i = 0; i < 100000; ++i) {
         std::string bytes;
         for (size_t size = random() % 40; bytes.size() < size;)
             bytes += alphabet[random() % alphabet.size()];
         const uint64_t data_start = std::min<uint64_t>(bytes.size(), random() % 4);
-        check(bytes, with(line_ends[random() % 3], quotes[random() % 5]), data_start, 1 + random() % 3,
-              1 + random() % 6, 1 + random() % 6, 1 + random() % 10);
+        check(bytes, random_dialect(&random, line_ends[random() % 3]), data_start, 1 + random() % 3, 1 + random() % 6,
+              1 + random() % 6, 1 + random() % 10);
+        if (HasFatalFailure())
+            return;
+    }
+}
+
+/* Files whose quote never closes, in which escapes open more quotes behind the cut. */
+TEST(ChunkPlanner, MeetsTheReferenceOnRandomOpenQuotes) {
+    std::mt19937 random(11);
+    const LineEnd line_ends[] = {LineEnd::Lf, LineEnd::CrLf, LineEnd::Cr};
+    const char *const texts[] = {"\n", "\r\n", "\r"};
+    const std::string alphabet = "aa\\\\\"";
+    for (int i = 0; i < 40000; ++i) {
+        const size_t kind = random() % 3;
+        std::string bytes;
+        for (size_t lines = 2 + random() % 12; lines > 0; --lines) {
+            for (size_t size = random() % 6; size > 0; --size)
+                bytes += alphabet[random() % alphabet.size()];
+            bytes += texts[random() % 12 == 0 ? random() % 3 : kind];
+        }
+        check(bytes, with(line_ends[kind], '"', '\\'), 0, 1, 1 + random() % 6, 1 + random() % 6, 1 + random() % 20);
         if (HasFatalFailure())
             return;
     }
@@ -282,13 +298,24 @@ TEST(ChunkPlanner, ReadsNoMoreThanTwiceForAnOpenQuote) {
     EXPECT_EQ(found.chunks.size(), 201U);
 }
 
+/* So does one in each record. */
+TEST(ChunkPlanner, ReadsNoMoreThanTwiceForManyOpenQuotes) {
+    std::string bytes = "0,\"\n";
+    for (int i = 0; i < 20000; ++i)
+        bytes += "\\\"b\n";
+    const Plan found = plan(bytes, with(LineEnd::Lf, '"', '\\'), 0, 1, 100, 10, 4096);
+    EXPECT_EQ(found.rows, 20001U);
+    EXPECT_LE(found.fed, 2 * (bytes.size() + 4096));
+    EXPECT_EQ(found.chunks.size(), 201U);
+}
+
 /* Should the file change while it is read, the plan is worth nothing, but it must be made, and tile what was read. */
 TEST(ChunkPlanner, EndsEvenIfTheFileChangesMeanwhile) {
     std::mt19937 random(3);
     const std::string alphabet = "a,\"\n\r\\.\n\"\n";
     for (int i = 0; i < 20000; ++i) {
-        ChunkPlanner planner(with(random() % 2 == 0 ? LineEnd::Lf : LineEnd::CrLf), 0, 1, 1 + random() % 5,
-                             1 + random() % 5);
+        ChunkPlanner planner(random_dialect(&random, random() % 2 == 0 ? LineEnd::Lf : LineEnd::CrLf), 0, 1,
+                             1 + random() % 5, 1 + random() % 5);
         std::vector<Chunk> chunks;
         Chunk chunk;
         int calls = 0;

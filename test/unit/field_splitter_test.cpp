@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -56,6 +57,16 @@ Values split(const std::string &record, const Dialect &dialect = Dialect()) {
     const std::optional<Values> fields = split(&splitter, record);
     EXPECT_TRUE(fields.has_value()) << record;
     return fields.value_or(Values());
+}
+
+Dialect written(char delimiter, char quote, char escape, const char *null_string = "") {
+    Dialect dialect;
+    dialect.delimiter = delimiter;
+    dialect.quote = quote;
+    dialect.escape = escape;
+    dialect.null_string = null_string;
+    dialect.null_size = strlen(null_string);
+    return dialect;
 }
 
 std::string show(const Values &fields) {
@@ -121,10 +132,45 @@ TEST(FieldSplitter, LineBreaksOutsideQuotesAreText) {
 }
 
 TEST(FieldSplitter, OtherDelimitersAndQuotes) {
-    EXPECT_EQ(split("a;'b;''c';\"", Dialect{';', '\'', LineEnd::Lf}), (Values{"a", "b;'c", "\""}));
-    EXPECT_EQ(split("a\t\" b\"\t", Dialect{'\t', '"', LineEnd::Lf}), (Values{"a", " b", kNull}));
-    EXPECT_EQ(split("a  \" \" b", Dialect{' ', '"', LineEnd::Lf}), (Values{"a", kNull, " ", "b"}));
-    EXPECT_EQ(split("a\xFF\xFE,\xFF\xFE", Dialect{'\xFF', '\xFE', LineEnd::Lf}), (Values{"a", ",\xFF"}));
+    EXPECT_EQ(split("a;'b;''c';\"", written(';', '\'', '\'')), (Values{"a", "b;'c", "\""}));
+    EXPECT_EQ(split("a\t\" b\"\t", written('\t', '"', '"')), (Values{"a", " b", kNull}));
+    EXPECT_EQ(split("a  \" \" b", written(' ', '"', '"')), (Values{"a", kNull, " ", "b"}));
+    EXPECT_EQ(split("a\xFF\xFE,\xFF\xFE", written('\xFF', '\xFE', '\xFE')), (Values{"a", ",\xFF"}));
+}
+
+TEST(FieldSplitter, OtherEscapes) {
+    const Dialect dialect = written(',', '"', '\\');
+    EXPECT_EQ(split("\"a\\\"b\",\\,\"\\\\\"", dialect), (Values{"a\"b", "\\", "\\"}));
+    EXPECT_EQ(split("\"\\a\\,\",c", dialect), (Values{"\\a\\,", "c"}));
+    /* Two quotes are a stretch that ends and one that begins; outside quotes the escape is a character. */
+    EXPECT_EQ(split("\"a\"\"b\"", dialect), (Values{"ab"}));
+    EXPECT_EQ(split("\\\"a,b\"", dialect), (Values{"\\a,b"}));
+    EXPECT_EQ(split("\"\",", dialect), (Values{"", kNull}));
+    EXPECT_EQ(split("\"a,b,\"c\",\"d\"", written(',', '"', ',')), (Values{"a,b\"c", "d"}));
+
+    FieldSplitter splitter(dialect);
+    for (const char *record : {"\"", "\"\\\"", "\"\\", "a,\"b\\\\\\\""})
+        EXPECT_EQ(split(&splitter, record), std::nullopt) << record;
+}
+
+TEST(FieldSplitter, TheNullStringIsNullUnlessQuoted) {
+    const Dialect dialect = written(',', '"', '"', "NA");
+    EXPECT_EQ(split("NA,,N,NAN,\"NA\",N\"A\",\"\",NA", dialect),
+              (Values{kNull, "", "N", "NAN", "NA", "NA", "", kNull}));
+    EXPECT_EQ(split("NA,a,,NA", dialect), (Values{kNull, "a", "", kNull}));
+    EXPECT_EQ(split("NA", dialect), (Values{kNull}));
+    EXPECT_EQ(split("na, NA,NA ", dialect), (Values{"na", " NA", "NA "}));
+    EXPECT_EQ(split(",\"\"", dialect), (Values{"", ""}));
+    EXPECT_EQ(split("\\N,\"\\N\"", written(',', '"', '\\', "\\N")), (Values{kNull, "\\N"}));
+
+    /* An empty record has no byte to point at. */
+    EXPECT_EQ(split("", dialect), (Values{""}));
+    FieldSplitter splitter(dialect);
+    ASSERT_EQ(splitter.split(nullptr, 0), SplitResult::Ok);
+    EXPECT_NE(splitter.fields()[0].data, nullptr);
+    FieldBuffer buffer;
+    ASSERT_EQ(split_like_copy(dialect, nullptr, 0, &buffer), SplitResult::Ok);
+    EXPECT_EQ(values(buffer), (Values{""}));
 }
 
 TEST(FieldSplitter, NulBytesAreBytes) {
@@ -169,14 +215,17 @@ std::string random_record(std::mt19937 *random) {
 TEST(FieldSplitter, MeetsTheReferenceOnRandomRecords) {
     std::mt19937 random(4);
     const Dialect dialects[] = {
-        {',', '"', LineEnd::Lf}, {'a', '"', LineEnd::Lf}, {' ', '"', LineEnd::Lf},
-        {',', 'a', LineEnd::Lf}, {'"', ',', LineEnd::Lf}, {'\\', '.', LineEnd::Lf},
+        written(',', '"', '"'),        written('a', '"', '"'),       written(' ', '"', '"'),
+        written(',', 'a', 'a'),        written('"', ',', ','),       written('\\', '.', '.'),
+        written(',', '"', '\\'),       written(',', '"', ','),       written('a', '\\', '.'),
+        written(',', '"', 'a', "b"),   written(',', '"', '"', "a"),  written(' ', '"', '\\', "\\."),
+        written(',', '"', '\n', "ab"), written(',', '\\', '"', " "),
     };
     for (const Dialect &dialect : dialects) {
         FieldSplitter splitter(dialect);
         for (int i = 0; i < 20000; ++i) {
             const std::string record = random_record(&random);
-            ASSERT_EQ(split(&splitter, record), reference_fields(record, dialect)) << visible(record);
+            ASSERT_EQ(split(&splitter, record), reference_fields(record, dialect)) << describe(record, dialect);
         }
     }
 }

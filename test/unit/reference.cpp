@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <iterator>
 #include <memory>
 #include <ostream>
 
@@ -48,6 +49,31 @@ std::string visible(const std::string &text) {
     return out;
 }
 
+std::string describe(const std::string &bytes, const Dialect &dialect) {
+    return visible(bytes) + ", line end " + std::to_string(static_cast<int>(dialect.line_end)) + ", quote " +
+           visible(std::string(1, dialect.quote)) + ", escape " + visible(std::string(1, dialect.escape)) +
+           ", null \"" + visible(std::string(dialect.null_string, dialect.null_size)) + "\"";
+}
+
+Dialect with(LineEnd line_end, char quote) { return with(line_end, quote, quote); }
+
+Dialect with(LineEnd line_end, char quote, char escape) {
+    Dialect dialect;
+    dialect.quote = quote;
+    dialect.escape = escape;
+    dialect.line_end = line_end;
+    return dialect;
+}
+
+Dialect random_dialect(std::mt19937 *random, LineEnd line_end) {
+    const char quotes[] = {'"', '"', '"', '.', '\\'};
+    const char escapes[] = {'\\', '\\', '\\', '"', '.', ',', 'a', '\n', '\r'};
+    const char quote = quotes[(*random)() % std::size(quotes)];
+    if ((*random)() % 3 == 0)
+        return with(line_end, quote);
+    return with(line_end, quote, escapes[(*random)() % std::size(escapes)]);
+}
+
 namespace {
 
 bool starts_with(const std::string &text, const char *prefix) { return text.rfind(prefix, 0) == 0; }
@@ -56,8 +82,24 @@ uint64_t count(const std::string &text, char c) {
     return static_cast<uint64_t>(std::count(text.begin(), text.end(), c));
 }
 
+/* Whether a quote is open behind a text that starts a record (CopyReadLineText). */
+bool quote_is_open(const std::string &text, const Dialect &dialect) {
+    bool open = false;
+    bool after_escape = false;
+    for (const char c : text) {
+        if (open && after_escape && (c == dialect.quote || c == dialect.escape)) {
+            after_escape = false;
+            continue;
+        }
+        after_escape = open && c == dialect.escape && c != dialect.quote;
+        if (c == dialect.quote)
+            open = !open;
+    }
+    return open;
+}
+
 /* The first record of rest, which is all that follows; *line_end may become known. The start is left 0. */
-Placed first_record(const std::string &rest, char quote, LineEnd *line_end) {
+Placed first_record(const std::string &rest, const Dialect &dialect, LineEnd *line_end) {
     RecordFault fault = RecordFault::None;
 
     /* The end-of-copy marker comes before all quotes. */
@@ -86,11 +128,11 @@ Placed first_record(const std::string &rest, char quote, LineEnd *line_end) {
     std::vector<RecordFault> faults;
     for (size_t i = 0; i < rest.size(); ++i) {
         faults.push_back(fault);
-        const bool quoted = count(rest.substr(0, i), quote) % 2 == 1;
+        const bool quoted = quote_is_open(rest.substr(0, i), dialect);
         const bool cr = rest[i] == '\r';
         const bool lf = rest[i] == '\n';
         const bool crlf = cr && rest.substr(i, 2) == "\r\n";
-        if (rest[i] == quote || quoted || !(cr || lf))
+        if (rest[i] == dialect.quote || quoted || !(cr || lf))
             continue;
 
         if (*line_end == LineEnd::Unknown)
@@ -118,7 +160,7 @@ Placed first_record(const std::string &rest, char quote, LineEnd *line_end) {
     /* The end of the input. While no line end is known, any LF makes the LF the line break. */
     const char line_break =
         *line_end == LineEnd::Cr || (*line_end == LineEnd::Unknown && count(rest, '\n') == 0) ? '\r' : '\n';
-    if (count(rest, quote) % 2 == 0)
+    if (!quote_is_open(rest, dialect))
         return Placed{0, rest.size(), rest.size(), count(rest, line_break), fault};
 
     size_t cut = rest.size();
@@ -137,23 +179,17 @@ Placed first_record(const std::string &rest, char quote, LineEnd *line_end) {
 }
 
 /* The value of a field: what is between its quotes and what is not, one behind the other. */
-std::string unquoted(const std::string &raw, char quote) {
+std::string unquoted(const std::string &raw, const Dialect &dialect) {
     std::string out;
-    for (size_t from = 0;;) {
-        const size_t open = raw.find(quote, from);
-        out += raw.substr(from, open - from);
-        if (open == std::string::npos)
-            return out;
-        for (from = open + 1;;) {
-            const size_t close = raw.find(quote, from);
-            out += raw.substr(from, close - from);
-            from = close + 1;
-            if (from == raw.size() || raw[from] != quote)
-                break;
-            out += quote;
-            ++from;
-        }
+    for (size_t i = 0; i < raw.size(); ++i) {
+        const bool quoted = quote_is_open(raw.substr(0, i), dialect);
+        const bool special = i + 1 < raw.size() && (raw[i + 1] == dialect.quote || raw[i + 1] == dialect.escape);
+        if (quoted && raw[i] == dialect.escape && special)
+            out += raw[++i];
+        else if (raw[i] != dialect.quote)
+            out += raw[i];
     }
+    return out;
 }
 
 } // namespace
@@ -161,24 +197,25 @@ std::string unquoted(const std::string &raw, char quote) {
 std::vector<Placed> reference_records(const std::string &bytes, Dialect dialect) {
     std::vector<Placed> records;
     for (uint64_t start = 0; start < bytes.size(); start += records.back().size) {
-        records.push_back(first_record(bytes.substr(start), dialect.quote, &dialect.line_end));
+        records.push_back(first_record(bytes.substr(start), dialect, &dialect.line_end));
         records.back().start = start;
     }
     return records;
 }
 
 std::optional<std::vector<Value>> reference_fields(const std::string &record, const Dialect &dialect) {
-    if (count(record, dialect.quote) % 2 == 1)
+    const std::string null_string(dialect.null_string, dialect.null_size);
+    if (quote_is_open(record, dialect))
         return std::nullopt;
     std::vector<Value> fields;
     std::string raw;
     for (size_t i = 0; i <= record.size(); ++i) {
-        const bool quoted = count(record.substr(0, i), dialect.quote) % 2 == 1;
+        const bool quoted = quote_is_open(record.substr(0, i), dialect);
         if (i < record.size() && (quoted || record[i] != dialect.delimiter)) {
             raw += record[i];
             continue;
         }
-        fields.push_back(raw.empty() ? Value() : Value(unquoted(raw, dialect.quote)));
+        fields.push_back(raw == null_string ? Value() : Value(unquoted(raw, dialect)));
         raw.clear();
     }
     return fields;

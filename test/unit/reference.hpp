@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <iosfwd>
 #include <optional>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -35,8 +36,16 @@ std::ostream &operator<<(std::ostream &out, const Chunk &chunk);
 /* A field's value; nothing for NULL. */
 using Value = std::optional<std::string>;
 
-/* The text with its control characters readable, for messages. */
+/* For messages: the text with its control characters readable, and the text and how it is written. */
 std::string visible(const std::string &text);
+std::string describe(const std::string &bytes, const Dialect &dialect);
+
+/* The dialect of a file with commas; escape is quote if it is not given. */
+Dialect with(LineEnd line_end, char quote = '"');
+Dialect with(LineEnd line_end, char quote, char escape);
+
+/* Quote and escape are often the same, and often characters that mean something else too. */
+Dialect random_dialect(std::mt19937 *random, LineEnd line_end);
 
 /* The records of a file or of a part of it. */
 std::vector<Placed> reference_records(const std::string &bytes, Dialect dialect);

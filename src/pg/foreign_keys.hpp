@@ -1,0 +1,45 @@
+/*
+ * foreign_keys.hpp - the target's foreign keys, checked for many records at once.
+ *
+ * The guarantee is that of the trigger (RI_FKey_check): a row with the key is there for a new snapshot, and stays until
+ * our commit because it is locked FOR KEY SHARE. It is found and locked by one query for all distinct keys of a piece,
+ * as the owner of the referenced table, before the records go in. It must not run in a subtransaction that is rolled
+ * back while its records stay, for the locks would go with it.
+ */
+#pragma once
+
+#include "pg/pg.hpp"
+#include "pg/refusal.hpp"
+
+namespace movielens_ingest::pg {
+
+/* This session fires the trigger (TriggerEnabled). */
+bool trigger_fires(const Trigger *trigger);
+
+struct ForeignKey {
+    Oid constraint;
+    const char *name;
+    Oid referenced;
+    int count; /* columns */
+    int16 columns[INDEX_MAX_KEYS];
+    int16 referenced_columns[INDEX_MAX_KEYS];
+    Oid operators[INDEX_MAX_KEYS]; /* referenced = referencing */
+    bool match_full;
+};
+
+/*
+ * The foreign keys whose triggers fire for this session, as ForeignKey, in the current memory context. Null and why:
+ * for one of them only the trigger itself will do.
+ */
+List *find_foreign_keys(Relation target, const char **why);
+
+/* The target has a foreign key to itself, or to a table that it is a partition of. */
+bool references_itself(Relation target);
+
+/*
+ * Checks the rows, which are of the target; null ones are passed over. Sets the refusal of those that have no
+ * referenced row.
+ */
+void check_foreign_keys(Relation target, List *keys, HeapTuple const *tuples, int count, Refusal *refusals);
+
+} // namespace movielens_ingest::pg

@@ -1,0 +1,98 @@
+#include "pg/chunk_work.hpp"
+
+#include "pg/chunk_writer.hpp"
+#include "pg/pg.hpp"
+#include "pg/progress.hpp"
+#include "pg/subtransaction.hpp"
+
+namespace movielens_ingest::pg {
+
+namespace {
+
+constexpr int kReportInterval = 1000; /* records */
+constexpr int kMostRefused = 1000;    /* then they are passed on */
+
+struct Forming {
+    ChunkWork *work;
+    int next;    /* record to form next */
+    int refused; /* records that have not been passed on */
+    bool may_raise;
+};
+
+/* Forms tuples, from the next record on, until the server's own code would have to be asked, or raises an error. */
+void form_tuples(void *argument) {
+    auto *forming = static_cast<Forming *>(argument);
+    ChunkWork *work = forming->work;
+
+    for (; forming->next < work->piece.count && forming->refused < kMostRefused; forming->next++) {
+        const int record = forming->next;
+        Refusal why;
+
+        CHECK_FOR_INTERRUPTS();
+        const MemoryContext context = MemoryContextSwitchTo(work->piece_context);
+        const Formed formed =
+            form_tuple(work->former, &work->piece, record, forming->may_raise, &work->tuples[record], &why);
+        MemoryContextSwitchTo(context);
+        if (formed == Formed::NotTried) {
+            return;
+        }
+        if (formed == Formed::Refused) {
+            work->tuples[record] = nullptr;
+            work->refusals[record] = copy_refusal(&why, work->try_context);
+            forming->refused++;
+        }
+        if (record % kReportInterval == 0) {
+            report_bytes(bytes_behind(work, record));
+        }
+    }
+}
+
+/* Some input functions refuse a value with an error of class 42: regclass, jsonpath, tsquery. */
+bool is_values_own(const TupleFormer *former, const ErrorData *error) {
+    return value_was_refused(former) &&
+           ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION;
+}
+
+void pass_on_refused(Forming *forming, int from) {
+    ChunkWork *work = forming->work;
+
+    for (int i = from; i < forming->next; i++) {
+        if (work->refusals[i].sqlerrcode != 0) {
+            refuse(work, i, &work->refusals[i]);
+        }
+    }
+    forming->refused = 0;
+    MemoryContextReset(work->try_context);
+}
+
+} // namespace
+
+void form_piece(ChunkWork *work) {
+    Forming forming = {work, 0, 0, false};
+
+    while (forming.next < work->piece.count) {
+        const int from = forming.next;
+        ErrorData *error = nullptr;
+
+        if (!forming.may_raise) {
+            form_tuples(&forming);
+            forming.may_raise = true;
+        } else {
+            /* What may raise an error runs in a subtransaction: on PostgreSQL 15 there are no soft errors. */
+            error = try_in_subtransaction(form_tuples, &forming);
+            forming.may_raise = false;
+        }
+        pass_on_refused(&forming, from);
+        if (error != nullptr) {
+            if (!is_records_own(error) && !is_values_own(work->former, error)) {
+                ReThrowError(error);
+            }
+            refuse_for_error(work, forming.next, error, column_at_fault(work->former));
+            report_work(work, bytes_behind(work, forming.next)); /* it ended with the subtransaction */
+            FreeErrorData(error);
+            forming.next++;
+        }
+    }
+}
+
+} // namespace movielens_ingest::pg

@@ -1,0 +1,20 @@
+/*
+ * refusal.hpp - why a record cannot be loaded: an error that was found without being raised, or caught.
+ */
+#pragma once
+
+#include "pg/pg.hpp"
+
+namespace movielens_ingest::pg {
+
+struct Refusal {
+    int sqlerrcode; /* as COPY would give it; 0: there is none */
+    const char *message;
+    const char *detail; /* or null */
+    const char *column; /* to blame; or null */
+};
+
+/* In the given memory context. */
+Refusal copy_refusal(const Refusal *why, MemoryContext context);
+
+} // namespace movielens_ingest::pg

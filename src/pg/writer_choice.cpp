@@ -1,0 +1,153 @@
+#include "pg/writer_choice.hpp"
+
+#include "pg/foreign_keys.hpp"
+#include "pg/pg.hpp"
+#include "pg/settings.hpp"
+
+namespace movielens_ingest::pg {
+
+namespace {
+
+/* A trigger of the table's own that an INSERT fires in this session; those of foreign keys are looked at elsewhere. */
+bool has_trigger(Relation target) {
+    const TriggerDesc *triggers = target->trigdesc;
+
+    for (int i = 0; triggers != nullptr && i < triggers->numtriggers; i++) {
+        const Trigger *trigger = &triggers->triggers[i];
+
+        if (TRIGGER_FOR_INSERT(trigger->tgtype) && RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_NONE &&
+            trigger_fires(trigger)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Exclusion constraints, and unique keys that are checked behind the statement. */
+bool has_late_constraint(Relation target) {
+    ListCell *cell;
+    bool found = false;
+
+    foreach (cell, RelationGetIndexList(target)) {
+        Relation index = index_open(lfirst_oid(cell), AccessShareLock);
+        found = found || index->rd_index->indisexclusion ||
+                (index->rd_index->indisunique && !index->rd_index->indimmediate);
+        index_close(index, AccessShareLock);
+    }
+    return found;
+}
+
+bool is_named(const char *name, const char *const *names, int count) {
+    for (int i = 0; i < count; i++) {
+        if (strcmp(name, names[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Such functions may look at the rows before this one, which multi_insert puts in later (BeginCopyFrom). */
+bool has_volatile_default(Relation target, const char *const *columns, int column_count) {
+    const TupleDesc desc = RelationGetDescr(target);
+
+    for (int i = 0; i < desc->natts; i++) {
+        const Form_pg_attribute attribute = TupleDescAttr(desc, i);
+
+        if (attribute->attisdropped || attribute->attgenerated != '\0' ||
+            is_named(NameStr(attribute->attname), columns, column_count)) {
+            continue;
+        }
+        Node *expression = build_column_default(target, i + 1);
+        if (expression != nullptr && contain_volatile_functions_not_nextval(reinterpret_cast<Node *>(
+                                         expression_planner(reinterpret_cast<Expr *>(expression))))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool has_volatile_check(Relation target) {
+    const TupleConstr *constraints = RelationGetDescr(target)->constr;
+
+    for (int i = 0; constraints != nullptr && i < constraints->num_check; i++) {
+        if (contain_volatile_functions(static_cast<Node *>(stringToNode(constraints->check[i].ccbin)))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *only_by_spi(Relation target, const char *const *columns, int column_count, List **foreign_keys) {
+    const char *why;
+
+    switch (target->rd_rel->relkind) {
+    case RELKIND_RELATION:
+        break;
+    case RELKIND_PARTITIONED_TABLE:
+        return "it is partitioned";
+    case RELKIND_FOREIGN_TABLE:
+        return "it is a foreign table";
+    default:
+        return "it is a view";
+    }
+    if (target->rd_rel->relam != HEAP_TABLE_AM_OID) {
+        return "its access method is not heap";
+    }
+    if (check_enable_rls(RelationGetRelid(target), InvalidOid, false) == RLS_ENABLED) {
+        return "it has policies that apply";
+    }
+    if (has_trigger(target)) {
+        return "it has triggers";
+    }
+    if (has_late_constraint(target)) {
+        return "it has an exclusion constraint or a deferrable key";
+    }
+    if (has_volatile_default(target, columns, column_count)) {
+        return "it has a volatile default";
+    }
+    if (has_volatile_check(target)) {
+        return "it has a volatile check constraint";
+    }
+    *foreign_keys = find_foreign_keys(target, &why);
+    return why;
+}
+
+/* COPY does not invoke rules, and an INSERT statement cannot do without them. */
+void require_no_rules(Relation target) {
+    const RuleLock *rules = target->rd_rules;
+
+    for (int i = 0; rules != nullptr && i < rules->numLocks; i++) {
+        if (rules->rules[i]->event == CMD_INSERT && rules->rules[i]->enabled != RULE_DISABLED) {
+            ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                            errmsg("cannot import into table \"%s\" with a rule for INSERT by writer \"spi\"",
+                                   RelationGetRelationName(target))));
+        }
+    }
+}
+
+} // namespace
+
+WriterChoice choose_writer(Relation target, const char *const *columns, int column_count) {
+    WriterChoice choice = {false, nullptr, NIL};
+    const WriterSetting setting = writer_setting();
+
+    choice.why = only_by_spi(target, columns, column_count, &choice.foreign_keys);
+    if (setting == WriterSetting::MultiInsert && choice.why != nullptr) {
+        ereport(ERROR,
+                (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                 errmsg("cannot import into table \"%s\" by writer \"multi_insert\"", RelationGetRelationName(target)),
+                 errdetail("The table cannot be written that way: %s.", choice.why),
+                 errhint("Set movielens_ingest.writer to \"auto\".")));
+    }
+    choice.multi_insert = choice.why == nullptr && setting != WriterSetting::Spi;
+    if (choice.multi_insert) {
+        ereport(DEBUG1, (errmsg_internal("table \"%s\" is written by multi_insert", RelationGetRelationName(target))));
+        return choice;
+    }
+    require_no_rules(target);
+    ereport(DEBUG1, (errmsg_internal("table \"%s\" is written by spi: %s", RelationGetRelationName(target),
+                                     choice.why != nullptr ? choice.why : "movielens_ingest.writer asks for it")));
+    return choice;
+}
+
+} // namespace movielens_ingest::pg
