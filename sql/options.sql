@@ -309,6 +309,31 @@ SELECT refusals(:'file', 'force => false');
 \! printf 'x,a,1,z\n' > "$D/errors.csv"
 SELECT refusals(:'file', 'force => false');
 
+-- Characters of one byte that are not ASCII: a file that has to be converted has them in another form.
+\set home :DBNAME
+CREATE DATABASE regress_ingest_latin ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C';
+\c regress_ingest_latin
+SET client_encoding = UTF8;
+CREATE EXTENSION movielens_ingest;
+CREATE TABLE words (a text, b text);
+\set file :dir /utf8.csv
+\! printf 'a\302\247b\nx,y\302\247"\302\247"\n' > "$D/utf8.csv"
+SELECT ml_import(:'file', 'words', delimiter => '§') AS id \gset
+SELECT status FROM ml_wait(:id);
+SELECT * FROM words ORDER BY b;
+\set file :dir /latin.csv
+\! printf 'a,b\n\247x,y\247,\247a\266\247b\247\n' > "$D/latin.csv"
+SELECT ml_import(:'file', 'words', quote => '§', escape => '¶', encoding => 'latin1') AS id \gset
+SELECT status FROM ml_wait(:id);
+SELECT * FROM words ORDER BY b;
+SELECT options ->> 'quote', options ->> 'escape' FROM uploaded_files WHERE id = :id;
+SELECT ml_import(:'file', 'words', quote => '§');
+SELECT ml_import(:'file', 'words', escape => '¶');
+\c :home
+DROP DATABASE regress_ingest_latin;
+SET client_min_messages = warning;
+SET search_path = lens, ingest;
+
 -- A directory has no list of columns.
 \set VERBOSITY default
 CALL ml_load(:'dir', columns => '{a}');
