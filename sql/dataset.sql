@@ -99,7 +99,7 @@ SELECT refusal('set', 'chunk_size => 0');
 SELECT refusal('set', 'min_chunks => 10001');
 SELECT refusal('set', 'max_workers => -1');
 SELECT refusal('set', 'max_retries => 101');
-SELECT refusal('set', 'header => true');
+SELECT refusal('set', $$format => 'csv'$$);
 SELECT refusal('set', $$target => 'movies'$$);
 
 -- Where nothing can be started.

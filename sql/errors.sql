@@ -113,7 +113,7 @@ SELECT refusal('things.csv', $$'things', max_workers => -1$$);
 SELECT refusal('things.csv', $$'things', max_workers => 1025$$);
 SELECT refusal('things.csv', $$'things', max_retries => -1$$);
 SELECT refusal('things.csv', $$'things', max_retries => 101$$);
-SELECT refusal('things.csv', $$'things', header => true$$);
+SELECT refusal('things.csv', $$'things', format => true$$);
 
 -- Encodings that would have to be converted first.
 SET client_encoding = SJIS;

@@ -23,7 +23,7 @@ SELECT name, setting, unit, context, vartype, min_val, max_val, boot_val
   FROM pg_settings WHERE name LIKE 'movielens_ingest.%' ORDER BY name COLLATE "C";
 SELECT count(*) FROM pg_settings WHERE name LIKE 'movielens_ingest.%' AND short_desc = '';
 
--- Each option of ml_import has a setting, but for the file and the table.
+-- Each option of ml_import has a setting, but for the file, the table and its columns.
 SELECT parameter
   FROM unnest((SELECT proargnames FROM pg_proc WHERE oid = 'ml_import'::regproc)) parameter
  WHERE NOT EXISTS (SELECT FROM pg_settings WHERE name = 'movielens_ingest.' || parameter);

@@ -156,13 +156,12 @@ Parameter param_array(const Parameter *elements, int count, Oid type, Oid array_
 }
 
 uint64 run_statement(const Ledger *ledger, const char *text, const Parameter *parameters, int count, bool read_only) {
-    constexpr int kMost = 16;
-    Oid types[kMost];
-    Datum values[kMost];
-    char nulls[kMost];
+    Oid types[kMostParameters];
+    Datum values[kMostParameters];
+    char nulls[kMostParameters];
     StringInfoData sql;
 
-    Assert(count <= kMost);
+    Assert(count <= kMostParameters);
     for (int i = 0; i < count; i++) {
         types[i] = parameters[i].type;
         values[i] = parameters[i].value;

@@ -38,6 +38,8 @@ Parameter param(ArrayType *value, Oid array_type);
 /* Arrays of so many parameters of the type, which may be null. */
 Parameter param_array(const Parameter *elements, int count, Oid type, Oid array_type);
 
+constexpr int kMostParameters = 20;
+
 /*
  * Runs one statement; "ledger." in its text stands for the schema of the ledger. Returns the number of rows; their
  * values are in SPI_tuptable until end_statement(). read_only: it sees what the active snapshot sees.
@@ -45,6 +47,7 @@ Parameter param_array(const Parameter *elements, int count, Oid type, Oid array_
 uint64 run_statement(const Ledger *ledger, const char *text, const Parameter *parameters, int count, bool read_only);
 
 template <int N> uint64 run_statement(const Ledger *ledger, const char *text, const Parameter (&parameters)[N]) {
+    static_assert(N <= kMostParameters);
     return run_statement(ledger, text, parameters, N, false);
 }
 
@@ -57,6 +60,7 @@ inline uint64 query_statement(const Ledger *ledger, const char *text) {
 }
 
 template <int N> uint64 query_statement(const Ledger *ledger, const char *text, const Parameter (&parameters)[N]) {
+    static_assert(N <= kMostParameters);
     return run_statement(ledger, text, parameters, N, true);
 }
 
