@@ -36,9 +36,8 @@ my $sessions = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND 
 # Starts a validation and lets its three processes come to the gate.
 sub held_validation
 {
-	my ($before) = @_;
 	my $gate = close_gate($node);
-	my $session = in_session($node, ($before // '') . $call);
+	my $session = in_session($node, $call);
 	wait_at_gate($node, 3);
 	return ($gate, $session);
 }
@@ -78,8 +77,8 @@ like($error, qr/ERROR:  57014: canceling statement due to user request/, 'the ca
 processes_gone($node);
 open_gate($gate);
 
-($gate, $session) = held_validation("SET statement_timeout = '5s'; ");
-($said, $error) = $session->finish;
+$gate = close_gate($node);
+($said, $error) = in_session($node, "SET statement_timeout = '1s'; $call")->finish;
 like($error, qr/ERROR:  57014: canceling statement due to statement timeout/, 'the time of the call is up');
 processes_gone($node);
 open_gate($gate);
