@@ -399,6 +399,27 @@ COMMENT ON FUNCTION @extschema@.ml_resume(bigint)
 REVOKE ALL ON FUNCTION @extschema@.ml_resume(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.ml_resume(bigint) TO pg_read_server_files;
 
+CREATE FUNCTION @extschema@.ml_validate(
+    path           text,
+    target         regclass DEFAULT NULL,
+    delimiter      text DEFAULT NULL,
+    quote          text DEFAULT NULL,
+    escape         text DEFAULT NULL,
+    null_string    text DEFAULT NULL,
+    header         boolean DEFAULT NULL,
+    columns        text[] DEFAULT NULL,
+    encoding       text DEFAULT NULL,
+    force_null     text[] DEFAULT NULL,
+    force_not_null text[] DEFAULT NULL,
+    max_workers    integer DEFAULT NULL
+) RETURNS SETOF @extschema@.rejected_rows
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'ml_validate';
+COMMENT ON FUNCTION @extschema@.ml_validate
+    IS 'returns the records of a CSV file that an import into the table would refuse for their form or their values, in order, and loads nothing; the parameters are those of ml_import; only an import finds what unique keys, foreign keys, exclusion constraints, triggers, policies, indexes, the choice of a partition or volatile defaults refuse, and NOT NULL and CHECK of a table with BEFORE ROW triggers';
+REVOKE ALL ON FUNCTION @extschema@.ml_validate FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.ml_validate TO pg_read_server_files;
+
 /*
  * The way back.
  */

@@ -65,9 +65,24 @@ void pass_on_refused(Forming *forming, int from) {
     MemoryContextReset(work->try_context);
 }
 
+template <typename T> T *allocate(MemoryContext context, int count) {
+    return static_cast<T *>(MemoryContextAllocHuge(context, sizeof(T) * static_cast<Size>(Max(count, 1))));
+}
+
 } // namespace
 
+void make_contexts(ChunkWork *work) {
+    work->piece_context = AllocSetContextCreate(CurrentMemoryContext, "movielens_ingest piece", ALLOCSET_DEFAULT_SIZES);
+    work->try_context =
+        AllocSetContextCreate(CurrentMemoryContext, "movielens_ingest refusals", ALLOCSET_DEFAULT_SIZES);
+}
+
 void form_piece(ChunkWork *work) {
+    MemoryContextReset(work->piece_context);
+    work->tuples = allocate<HeapTuple>(work->piece_context, work->piece.count);
+    work->refusals = allocate<Refusal>(work->piece_context, work->piece.count);
+    memset(static_cast<void *>(work->refusals), 0, sizeof(Refusal) * static_cast<Size>(work->piece.count));
+
     Forming forming = {work, 0, 0, false};
 
     while (forming.next < work->piece.count) {
