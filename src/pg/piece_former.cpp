@@ -65,10 +65,6 @@ void pass_on_refused(Forming *forming, int from) {
     MemoryContextReset(work->try_context);
 }
 
-template <typename T> T *allocate(MemoryContext context, int count) {
-    return static_cast<T *>(MemoryContextAllocHuge(context, sizeof(T) * static_cast<Size>(Max(count, 1))));
-}
-
 } // namespace
 
 void make_contexts(ChunkWork *work) {
@@ -79,9 +75,10 @@ void make_contexts(ChunkWork *work) {
 
 void form_piece(ChunkWork *work) {
     MemoryContextReset(work->piece_context);
-    work->tuples = allocate<HeapTuple>(work->piece_context, work->piece.count);
-    work->refusals = allocate<Refusal>(work->piece_context, work->piece.count);
-    memset(static_cast<void *>(work->refusals), 0, sizeof(Refusal) * static_cast<Size>(work->piece.count));
+    const auto count = static_cast<Size>(work->piece.count);
+    work->tuples = static_cast<HeapTuple *>(MemoryContextAllocHuge(work->piece_context, sizeof(HeapTuple) * count));
+    work->refusals = static_cast<Refusal *>(
+        MemoryContextAllocExtended(work->piece_context, sizeof(Refusal) * count, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO));
 
     Forming forming = {work, 0, 0, false};
 
