@@ -14,6 +14,8 @@ namespace core = movielens_ingest::core;
 
 namespace {
 
+constexpr int kTendInterval = 100; /* refused records: the queue of a worker holds some more */
+
 /* Those that the session itself meets. What the workers say, it hears in between. */
 class SessionRejects : public RejectSink {
   public:
@@ -26,7 +28,9 @@ class SessionRejects : public RejectSink {
         add_refused_row(rows_, form_refused_row(desc_, &reject));
         MemoryContextSwitchTo(context);
         MemoryContextReset(row_context_);
-        tend_validation_pool(pool_);
+        if (++count_ % kTendInterval == 0) {
+            tend_validation_pool(pool_);
+        }
     }
 
     void finish() override {}
@@ -36,6 +40,7 @@ class SessionRejects : public RejectSink {
     RefusedRows *rows_;
     ValidationPool *pool_;
     int encoding_;
+    int64 count_ = 0;
     MemoryContext row_context_ =
         AllocSetContextCreateInternal(CurrentMemoryContext, "movielens_ingest reject", ALLOCSET_DEFAULT_SIZES);
 };

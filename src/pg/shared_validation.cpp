@@ -8,7 +8,7 @@ namespace {
 
 constexpr uint32 kMagic = 0x6d6c7631; /* "mlv1" */
 constexpr Size kChunkQueueSize = 1024;
-constexpr Size kRowQueueSize = 32 * 1024;
+constexpr Size kRowQueueSize = 256 * 1024;
 
 /* Whoever hands out a chunk never waits: the header of a queue and the lengths of its messages take less than that. */
 static_assert(kChunkQueueSize >= 512 + kMostChunksGiven * sizeof(core::Chunk));
