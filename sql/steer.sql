@@ -198,7 +198,7 @@ SELECT chunk_number, status, attempts, ended IS NOT NULL, crashes FROM process_c
 
 -- One whose processes are gone: it is interrupted, and ml_progress has the call that resumes it.
 :begin
-SELECT backend_type, pg_terminate_backend(pid, 60000) FROM pg_stat_activity
+SELECT DISTINCT backend_type, pg_terminate_backend(pid, 60000) FROM pg_stat_activity
  WHERE datname = current_database() AND backend_type LIKE 'movielens_ingest%';
 SELECT phase, rows_done, rows_total, percent, rows_per_second, time_left, workers, chunks_done, chunks_total, bar,
        replace(resume, :'id', 'ID') FROM ml_progress;
