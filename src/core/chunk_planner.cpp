@@ -139,9 +139,10 @@ void ChunkPlanner::go_back_to_chunk() noexcept {
  * Should the file change meanwhile, a further cut can only be made before the one that is known.
  *
  * A loader, which sees a chunk's bytes only, finds the same records. Up to the first cut in the chunk it does what the
- * planner did. The record that the planner cut there has no line end outside quotes up to the end of the file, and is
- * in quotes at each of its line breaks; the chunk ends at one of them, or with the file. So the loader reaches the end
- * of its bytes with the quote open, cuts at the same line break, and scans what is behind it as the planner did.
+ * planner did. A record that the planner cut meets no line end outside quotes up to the end of the file when it is
+ * scanned on, so it is in quotes at each CR and LF that ends a record behind it; the chunk ends at one of them, or with
+ * the file. So the loader reaches the end of its bytes with the quote open, cuts at the same line break, and scans what
+ * is behind it as the planner did.
  */
 bool ChunkPlanner::end_piece(bool file_ends) {
     Record record;

@@ -94,16 +94,15 @@ class RecordScanner {
     void start_record() noexcept;
 
     Dialect dialect_;
-    uint8_t classes_[256]; /* ByteClass of each byte */
-    bool behind_cut_ = false;
+    uint8_t classes_[256];    /* ByteClass of each byte */
+    bool behind_cut_ = false; /* open quotes are cut at their first line break */
 
     /* The record so far, in the pieces before this one. */
     uint64_t size_;
     unsigned marker_; /* bytes at its start that may become an end-of-copy marker, neither scanned nor in size_ yet */
     bool in_quote_;
-    uint64_t
-        escaped_end_; /* the offset in the record just behind the byte that the last escape stands before; 0: none */
-    bool pending_cr_; /* its last byte is an unquoted CR, to be judged by the next byte */
+    uint64_t escaped_end_; /* offset in the record just behind the byte that an escape stands before; 0: none */
+    bool pending_cr_;      /* its last byte is an unquoted CR, to be judged by the next byte */
     char last_byte_;
     RecordFault fault_;
     Breaks newlines_;
