@@ -109,7 +109,7 @@ int go_on_after(Search *search, int from, int to, const ErrorData *error) {
     if (to - from == 1 || at == from) {
         refuse_alone(search, from, error);
         search->end = 0;
-        search->size = Max(search->size, 1);
+        search->size = Max(search->size / 2, 1); /* what a try costs grows with its range */
         return from + 1;
     }
     search->end = located ? at : to;

@@ -96,11 +96,12 @@ const char *only_by_spi(Relation target, const char *const *columns, int column_
     if (check_enable_rls(RelationGetRelid(target), InvalidOid, false) == RLS_ENABLED) {
         return "it has policies that apply";
     }
-    if (has_trigger(target)) {
-        return "it has triggers";
-    }
+    /* Before triggers: a deferrable key has one. */
     if (has_late_constraint(target)) {
         return "it has an exclusion constraint or a deferrable key";
+    }
+    if (has_trigger(target)) {
+        return "it has triggers";
     }
     if (has_volatile_default(target, columns, column_count)) {
         return "it has a volatile default";
