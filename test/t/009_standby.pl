@@ -1,5 +1,5 @@
-# A standby refuses an import, and a read-only transaction too, but not a validation; it shows the ledger and answers ml_wait for imports that have
-# ended. Once promoted it imports.
+# A standby refuses an import, and a read-only transaction too, but not a validation; it shows the ledger and answers
+# ml_wait for imports that have ended. Once promoted it imports.
 use strict;
 use warnings;
 
