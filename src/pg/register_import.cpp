@@ -78,12 +78,12 @@ Import register_import(Oid schema, const char *path, Oid target_oid, const Impor
     Relation target = open_target(import.target_oid, nullptr, nullptr, 0);
     require_target_outside_ledger(&ledger, target);
     import.target = qualified_name(target);
+    import.unlogged = require_storage(target, options);
     require_new_file(&ledger, &import);
     read_header(&import, target);
     table_close(target, NoLock);
     /* Once more, now that the columns are known. */
     target = open_target(import.target_oid, nullptr, import.columns, import.column_count);
-    import.unlogged = require_storage(target, options);
     (void)choose_writer(target, import.columns, import.column_count);
     table_close(target, NoLock);
 
