@@ -8,10 +8,14 @@ namespace movielens_ingest::pg {
 
 namespace {
 
-/* What it has loaded into an unlogged table has not been taken by a crash. */
-#define HAS_WITNESS(file)                                                                                              \
-    "(NOT coalesce((" file ".plan ->> 'unlogged')::boolean, false)"                                                    \
-    " OR EXISTS (SELECT FROM ledger._unlogged_witnesses w WHERE w.uploaded_file_id = " file ".id))"
+/*
+ * Of the other import: no crash has taken what it has loaded. $2: the table is unlogged now. If it is logged, nothing
+ * tells whether it was so when the witness went: then the rows are taken to be there, for loading them twice would be
+ * worse than asking for force.
+ */
+#define OTHER_HAS_ROWS                                                                                                 \
+    " AND (NOT coalesce((other.plan ->> 'unlogged')::boolean, false) OR NOT $2"                                        \
+    " OR EXISTS (SELECT FROM ledger._unlogged_witnesses w WHERE w.uploaded_file_id = other.id))"
 
 /* As objsubid of a lock on uploaded_files: no import's lock has it, for its ids are below 2^47. */
 constexpr uint16 kAdmissionLock = 0xFFFF;
@@ -191,15 +195,14 @@ int64 add_import(const Ledger *ledger, const Import *import) {
 
 int64 find_import_of_file(const Ledger *ledger, const Import *import) {
     const StatementScope scope = begin_statement(ledger);
-    const uint64 found = run_statement(
-        ledger,
-        "SELECT id FROM ledger.uploaded_files"
-        " WHERE target = $1 AND file_size = $2"
-        " AND (plan ->> 'device')::bigint = $3 AND (plan ->> 'inode')::bigint = $4"
-        " AND (plan ->> 'modified')::bigint = $5"
-        " AND status NOT IN ('Failed', 'Cancelled') AND " HAS_WITNESS("uploaded_files") " ORDER BY id LIMIT 1",
-        {param(import->target), param(import->file.size), param(import->file.device), param(import->file.inode),
-         param(import->file.modified)});
+    const uint64 found =
+        run_statement(ledger,
+                      "SELECT id FROM ledger.uploaded_files other"
+                      " WHERE target = $1 AND status NOT IN ('Failed', 'Cancelled')" OTHER_HAS_ROWS
+                      " AND file_size = $3 AND (plan ->> 'device')::bigint = $4 AND (plan ->> 'inode')::bigint = $5"
+                      " AND (plan ->> 'modified')::bigint = $6 ORDER BY id LIMIT 1",
+                      {param(import->target), param(import->unlogged), param(import->file.size),
+                       param(import->file.device), param(import->file.inode), param(import->file.modified)});
     const int64 id = found > 0 ? result_int64(0, 1) : 0;
     end_statement(&scope);
     return id;
@@ -212,21 +215,18 @@ int64 admit_import(const Ledger *ledger, const Import *import) {
     /* Until the commit: of two copies that are planned at the same time, the second finds the first admitted. */
     LockDatabaseObject(ledger->files, import->target_oid, kAdmissionLock, ExclusiveLock);
     if (!import->options.force &&
-        run_statement(
-            ledger,
-            "SELECT other.id FROM ledger.uploaded_files this"
-            " JOIN ledger.uploaded_files other ON other.target = this.target AND other.id <> this.id"
-            " AND other.file_size = this.file_size AND other.plan -> 'columns' = this.plan -> 'columns'"
-            " AND other.plan ? 'admitted' AND other.status NOT IN ('Failed', 'Cancelled')"
-            " AND " HAS_WITNESS(
-                "other") " WHERE this.id = $1"
-                         " AND EXISTS (SELECT FROM ledger.process_chunks c WHERE c.uploaded_file_id = other.id)"
-                         " AND NOT EXISTS (SELECT FROM ledger.process_chunks c JOIN ledger.process_chunks o"
-                         "  ON o.uploaded_file_id = other.id AND o.chunk_number = c.chunk_number"
-                         "  WHERE c.uploaded_file_id = this.id AND (o.checksum, o.end_byte) <> (c.checksum, "
-                         "c.end_byte))"
-                         " ORDER BY other.id LIMIT 1",
-            {param(import->id)}) > 0) {
+        run_statement(ledger,
+                      "SELECT other.id FROM ledger.uploaded_files this"
+                      " JOIN ledger.uploaded_files other ON other.target = this.target AND other.id <> this.id"
+                      " AND other.file_size = this.file_size AND other.plan -> 'columns' = this.plan -> 'columns'"
+                      " AND other.plan ? 'admitted' AND other.status NOT IN ('Failed', 'Cancelled')"
+                      " WHERE this.id = $1" OTHER_HAS_ROWS
+                      " AND EXISTS (SELECT FROM ledger.process_chunks c WHERE c.uploaded_file_id = other.id)"
+                      " AND NOT EXISTS (SELECT FROM ledger.process_chunks c JOIN ledger.process_chunks o"
+                      "  ON o.uploaded_file_id = other.id AND o.chunk_number = c.chunk_number"
+                      "  WHERE c.uploaded_file_id = this.id AND (o.checksum, o.end_byte) <> (c.checksum, c.end_byte))"
+                      " ORDER BY other.id LIMIT 1",
+                      {param(import->id), param(import->unlogged)}) > 0) {
         other = result_int64(0, 1);
     } else {
         run_statement(ledger, "UPDATE ledger.uploaded_files SET plan = plan || '{\"admitted\": true}' WHERE id = $1",

@@ -84,10 +84,7 @@ Import describe_import(const Ledger *ledger, const char *path, Oid target_oid, M
     read_header(&import, target);
     table_close(target, NoLock);
     /* Once more, now that the columns are known. */
-    target = open_target(import.target_oid, nullptr, import.columns, import.column_count);
-    import.unlogged = require_storage(target, options);
-    (void)choose_writer(target, import.columns, import.column_count);
-    table_close(target, NoLock);
+    table_close(open_target(import.target_oid, nullptr, import.columns, import.column_count), NoLock);
     return import;
 }
 
@@ -96,6 +93,10 @@ Import register_import(Oid schema, const char *path, Oid target_oid, const Impor
     const Identity identity = current_identity();
     Import import = describe_import(&ledger, path, target_oid, Missing::Create, options);
 
+    Relation target = table_open(import.target_oid, NoLock);
+    import.unlogged = require_storage(target, options);
+    (void)choose_writer(target, import.columns, import.column_count);
+    table_close(target, NoLock);
     require_new_file(&ledger, &import);
     import.batch_id = batch_id;
     if (can_be_analyzed(import.target_oid) && !may_analyze(import.target_oid)) {
