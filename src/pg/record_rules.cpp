@@ -81,6 +81,10 @@ RecordRules *make_record_rules(Relation target, const Bitmapset *columns, EState
     }
     rules->has_not_null = constraints->has_not_null;
     rules->has_generated = constraints->has_generated_stored;
+    if (rules->has_generated) {
+        /* Now: when it fails with a record's subtransaction, the next record finds it half done. */
+        ExecInitStoredGenerated(rules->relinfo, estate, CMD_INSERT);
+    }
     rules->check_count = constraints->num_check;
     if (rules->check_count != target->rd_rel->relchecks) {
         elog(ERROR, "%d pg_constraint record(s) missing for relation \"%s\"",
