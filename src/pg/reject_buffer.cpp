@@ -76,6 +76,7 @@ void refuse_record(RejectBuffer *buffer, const Piece *piece, int index, const Re
     MemoryContextSwitchTo(context);
     buffer->count++;
     buffer->bytes += strlen(reject->raw.text) + strlen(reject->why.message) +
+                     (reject->why.detail != nullptr ? strlen(reject->why.detail) : 0) +
                      (reject->raw.bytes != nullptr ? VARSIZE(reject->raw.bytes) : 0);
     if (buffer->count == kMostRejects || buffer->bytes > kMostBytes) {
         flush_rejects(buffer);
