@@ -23,7 +23,8 @@ MOVIELENS_INGEST_FUNCTION(_inserting) {
     if (current_range == nullptr) {
         PG_RETURN_BOOL(false);
     }
-    current_range->at = record == kBehindLast ? current_range->to : record;
+    /* Only forward: a trigger may call this too, and must not put the blame on a record that is in. */
+    current_range->at = Max(current_range->at, record == kBehindLast ? current_range->to : record);
     PG_RETURN_BOOL(record != kBehindLast);
 }
 
