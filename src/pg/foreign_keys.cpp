@@ -292,7 +292,8 @@ bool references_itself(Relation target) {
 }
 
 List *find_foreign_keys(Relation target, const char **why) {
-    const TriggerDesc *triggers = target->trigdesc;
+    /* A copy: the relation's own may be rebuilt while the catalogs are read. */
+    const TriggerDesc *triggers = CopyTriggerDesc(target->trigdesc);
     List *keys = NIL;
 
     *why = references_itself(target) ? "it references itself" : nullptr;

@@ -44,10 +44,13 @@ void offer_old_plan(Loader *leader, WorkerPool *pool, int index) {
 
     require_admitted(import, admit(leader, import));
     begin_transaction(&leader->identity);
-    const int64 chunks = read_ledger_progress(&leader->ledger, import->id).chunks;
+    const Progress progress = read_ledger_progress(&leader->ledger, import->id);
+    const int64 chunks = progress.chunks;
     const LeftChunk *left = left_chunks(&leader->ledger, import->id, &count);
     const int64 first = count > 0 ? left[0].number : chunks + 1;
     commit_transaction();
+    /* It was shown before, but settle_witness() may have found that nothing is left of it. */
+    set_shared_progress(leader->shared, index, &progress);
     offer_chunks(leader->shared, index, first, chunks, true);
     start_workers(pool);
 }

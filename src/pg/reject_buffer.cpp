@@ -60,6 +60,7 @@ void RejectBuffer::refuse(const Piece *piece, int index, const Refusal *why) {
     require_import_goes_on(reject);
     count_++;
     bytes_ += strlen(reject->raw.text) + strlen(reject->why.message) +
+              (reject->why.detail != nullptr ? strlen(reject->why.detail) : 0) +
               (reject->raw.bytes != nullptr ? VARSIZE(reject->raw.bytes) : 0);
     if (count_ == kMostRejects || bytes_ > kMostBytes) {
         write();

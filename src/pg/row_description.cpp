@@ -59,7 +59,7 @@ const char *describe_failing_row(Relation target, const Datum *values, const boo
               may_select(target, attribute->attnum))) {
             continue;
         }
-        if (row.len > 0) {
+        if (names.len > 0) {
             appendStringInfoString(&names, ", ");
             appendStringInfoString(&row, ", ");
         }

@@ -20,10 +20,14 @@ RecordRange *current_range = nullptr;
 MOVIELENS_INGEST_FUNCTION(_inserting) {
     const int32 record = PG_GETARG_INT32(0);
 
-    if (current_range == nullptr) {
-        PG_RETURN_BOOL(false);
+    const int at = record == kBehindLast && current_range != nullptr ? current_range->to : record;
+
+    /* Only forward: a trigger may call this too, and must not put the blame on a record that is in. */
+    if (current_range != nullptr && at > current_range->at && at <= current_range->to) {
+        report_tuples(current_range->inserted_before + current_range->inserted, current_range->excluded_before);
+        current_range->inserted++;
+        current_range->at = at;
     }
-    current_range->at = record == kBehindLast ? current_range->to : record;
     PG_RETURN_BOOL(record != kBehindLast);
 }
 
