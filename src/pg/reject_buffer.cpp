@@ -34,10 +34,12 @@ void raise_stop(const RejectBuffer *buffer, const Reject *reject) {
 }
 
 void raise_limit(const RejectBuffer *buffer, const Reject *reject) {
-    ereport(ERROR, (errcode(reject->why.sqlerrcode),
-                    errmsg("more than %d records of file \"%s\" were refused", buffer->import->options.reject_limit,
-                           buffer->import->path),
-                    errdetail("The one at line " INT64_FORMAT ": %s", reject->line_number, reject->why.message)));
+    ereport(
+        ERROR,
+        (errcode(reject->why.sqlerrcode),
+         errmsg("more than %d records of file \"%s\" were refused, the last one at line " INT64_FORMAT ": %s",
+                buffer->import->options.reject_limit, buffer->import->path, reject->line_number, reject->why.message),
+         reject->why.detail != nullptr ? errdetail_internal("%s", reject->why.detail) : 0));
 }
 
 } // namespace
