@@ -47,6 +47,7 @@ SOURCES = \
 	src/pg/ml_import_dataset.cpp \
 	src/pg/ml_load.cpp \
 	src/pg/ml_resume.cpp \
+	src/pg/ml_validate.cpp \
 	src/pg/ml_wait.cpp \
 	src/pg/module.cpp \
 	src/pg/multi_insert_writer.cpp \
@@ -60,7 +61,9 @@ SOURCES = \
 	src/pg/record_rules.cpp \
 	src/pg/record_text.cpp \
 	src/pg/refusal.cpp \
+	src/pg/refused_rows.cpp \
 	src/pg/register_import.cpp \
+	src/pg/reject.cpp \
 	src/pg/reject_buffer.cpp \
 	src/pg/row_description.cpp \
 	src/pg/same_file.cpp \
@@ -69,12 +72,16 @@ SOURCES = \
 	src/pg/settings.cpp \
 	src/pg/shared_batch.cpp \
 	src/pg/shared_progress.cpp \
+	src/pg/shared_validation.cpp \
 	src/pg/source_file.cpp \
 	src/pg/spi_writer.cpp \
 	src/pg/subtransaction.cpp \
 	src/pg/target.cpp \
 	src/pg/target_storage.cpp \
 	src/pg/tuple_former.cpp \
+	src/pg/validation.cpp \
+	src/pg/validation_pool.cpp \
+	src/pg/validation_worker.cpp \
 	src/pg/worker.cpp \
 	src/pg/worker_pool.cpp \
 	src/pg/writer_choice.cpp

@@ -399,6 +399,55 @@ COMMENT ON FUNCTION @extschema@.ml_resume(bigint)
 REVOKE ALL ON FUNCTION @extschema@.ml_resume(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.ml_resume(bigint) TO pg_read_server_files;
 
+CREATE FUNCTION @extschema@.ml_validate(
+    path           text,
+    target         regclass DEFAULT NULL,
+    delimiter      text DEFAULT NULL,
+    quote          text DEFAULT NULL,
+    escape         text DEFAULT NULL,
+    null_string    text DEFAULT NULL,
+    header         boolean DEFAULT NULL,
+    columns        text[] DEFAULT NULL,
+    encoding       text DEFAULT NULL,
+    force_null     text[] DEFAULT NULL,
+    force_not_null text[] DEFAULT NULL,
+    max_workers    integer DEFAULT NULL
+) RETURNS SETOF @extschema@.rejected_rows
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'ml_validate';
+COMMENT ON FUNCTION @extschema@.ml_validate
+    IS 'returns the records of a CSV file that an import into the table would refuse for their form or their values, in order, and loads nothing; the parameters are those of ml_import; only an import finds what unique keys, foreign keys, exclusion constraints, triggers, policies, indexes, the choice of a partition or volatile defaults refuse, and NOT NULL and CHECK of a table with BEFORE ROW triggers';
+REVOKE ALL ON FUNCTION @extschema@.ml_validate FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.ml_validate TO pg_read_server_files;
+
+/*
+ * The way back.
+ */
+
+CREATE FUNCTION @extschema@.ml_rejected_lines(id bigint) RETURNS SETOF text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH import AS (
+        SELECT f.id, f.options ->> 'delimiter' AS delimiter, f.options ->> 'quote' AS quote,
+               f.options ->> 'escape' AS escape, f.options ->> 'encoding' AS encoding, f.plan -> 'columns' AS columns
+          FROM @extschema@.uploaded_files f WHERE f.id = ml_rejected_lines.id
+    )
+    SELECT line FROM (
+        SELECT 0 AS place, string_agg(quote || replace(doubled, quote, escape || quote) || quote, delimiter ORDER BY n) AS line
+          FROM import, jsonb_array_elements_text(columns) WITH ORDINALITY AS c (name, n),
+               -- where the escape is the quote, it is doubled with the quotes
+               LATERAL (SELECT CASE WHEN escape = quote THEN name ELSE replace(name, escape, escape || escape) END) d (doubled)
+        HAVING count(*) > 0
+         UNION ALL
+        -- raw_line shows what is not text, and is clipped
+        SELECT r.row_number, CASE WHEN r.raw_bytes IS NULL THEN r.raw_line ELSE convert_from(r.raw_bytes, i.encoding) END
+          FROM import i JOIN @extschema@.rejected_rows r ON r.uploaded_file_id = i.id) lines
+     ORDER BY place
+$$;
+COMMENT ON FUNCTION @extschema@.ml_rejected_lines(bigint)
+    IS 'the refused records of an import as the lines of a file, under a line that names the columns: to be corrected and imported again with the same options; an error for bytes that are no text in the encoding of the file';
+
 /*
  * Progress.
  */

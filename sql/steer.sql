@@ -198,7 +198,7 @@ SELECT chunk_number, status, attempts, ended IS NOT NULL, crashes FROM process_c
 
 -- One whose processes are gone: it is interrupted, and ml_progress has the call that resumes it.
 :begin
-SELECT backend_type, pg_terminate_backend(pid, 60000) FROM pg_stat_activity
+SELECT DISTINCT backend_type, pg_terminate_backend(pid, 60000) FROM pg_stat_activity
  WHERE datname = current_database() AND backend_type LIKE 'movielens_ingest%';
 SELECT phase, rows_done, rows_total, percent, rows_per_second, time_left, workers, chunks_done, chunks_total, bar,
        replace(resume, :'id', 'ID') FROM ml_progress;
@@ -209,7 +209,7 @@ SELECT resume FROM ml_progress \gset
 SELECT count(*) FROM ml_progress;
 -- Cancelled, which may be rolled back as long as no process has to be told; not in a read-only transaction.
 :begin
-SELECT count(pg_terminate_backend(pid, 60000)) FROM pg_stat_activity
+SELECT count(pg_terminate_backend(pid, 60000)) > 0 FROM pg_stat_activity
  WHERE datname = current_database() AND backend_type LIKE 'movielens_ingest%';
 SELECT pg_advisory_unlock(4711);
 BEGIN;
@@ -271,7 +271,7 @@ SELECT ml_import(:'file', 'numbers', chunk_size => 10, min_chunks => 1, max_work
 RESET client_min_messages;
 RESET ROLE;
 CALL held();
-SELECT count(pg_terminate_backend(pid, 60000)) FROM pg_stat_activity
+SELECT count(pg_terminate_backend(pid, 60000)) > 0 FROM pg_stat_activity
  WHERE datname = current_database() AND backend_type LIKE 'movielens_ingest%';
 SELECT pg_advisory_unlock(4711);
 DROP OWNED BY regress_ingest_owner;

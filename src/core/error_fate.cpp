@@ -20,6 +20,7 @@ constexpr Rule kRules[] = {
     {"08", ErrorFate::Retry},         /* connection exception */
     {"53", ErrorFate::Retry},         /* insufficient resources */
     {"55P03", ErrorFate::Retry},      /* lock_not_available */
+    {"25006", ErrorFate::Fail},       /* read_only_sql_transaction: no import has one, but its validation may */
     {"58030", ErrorFate::Retry},      /* io_error */
     {"58", ErrorFate::Fail},          /* system error */
     {"57", ErrorFate::Fail},          /* operator intervention, with query_canceled and admin_shutdown */

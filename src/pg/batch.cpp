@@ -36,10 +36,8 @@ struct Batch {
 
 /* Processes that load, the leader counted. */
 int slot_count(const Batch *batch) {
-    const long processors = sysconf(_SC_NPROCESSORS_ONLN);
-
     /* One call has made them all, so they have the same options. */
-    return batch->members[0].max_workers > 0 ? batch->members[0].max_workers : static_cast<int>(Max(processors, 1));
+    return process_count(batch->members[0].max_workers);
 }
 
 /* Those that failed get their last counts with their status; and the ledger may be what failed. */

@@ -7,7 +7,7 @@
 #include "pg/ledger.hpp"
 #include "pg/pg.hpp"
 #include "pg/record_reader.hpp"
-#include "pg/reject_buffer.hpp"
+#include "pg/reject.hpp"
 #include "pg/tuple_former.hpp"
 #include "pg/writer.hpp"
 
@@ -19,7 +19,7 @@ struct ChunkWork {
     TupleFormer *former;
     Writer *writer;
     List *foreign_keys; /* to be checked as a set */
-    RejectBuffer *rejects;
+    RejectSink *rejects;
     Piece piece;
     HeapTuple *tuples;           /* of the piece; null where a record was refused */
     Refusal *refusals;           /* of the piece; sqlerrcode 0 where a record is not refused, as far as is known */
@@ -38,6 +38,9 @@ void refuse_for_error(ChunkWork *work, int record, const ErrorData *error, const
 void report_work(const ChunkWork *work, uint64 read_bytes);
 /* Bytes of the chunk up to the end of a record. */
 uint64 bytes_behind(const ChunkWork *work, int record);
+
+/* The memory of a work that has none yet, in the current memory context. */
+void make_contexts(ChunkWork *work);
 
 /* piece_former.cpp: makes tuples of the piece's records, and refuses those that cannot be made. */
 void form_piece(ChunkWork *work);

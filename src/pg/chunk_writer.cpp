@@ -6,6 +6,7 @@
 #include "pg/multi_insert_writer.hpp"
 #include "pg/pg.hpp"
 #include "pg/progress.hpp"
+#include "pg/reject_buffer.hpp"
 #include "pg/spi_writer.hpp"
 #include "pg/subtransaction.hpp"
 #include "pg/target.hpp"
@@ -15,14 +16,6 @@
 namespace movielens_ingest::pg {
 
 namespace {
-
-MemoryContext make_context(const char *name) {
-    return AllocSetContextCreateInternal(CurrentMemoryContext, name, ALLOCSET_DEFAULT_SIZES);
-}
-
-template <typename T> T *allocate(MemoryContext context, int count) {
-    return static_cast<T *>(MemoryContextAllocHuge(context, sizeof(T) * static_cast<Size>(Max(count, 1))));
-}
 
 void make_writer(ChunkWork *work, const Loader *loader, const Import *import) {
     const WriterChoice choice = choose_writer(work->target, import->columns, import->column_count);
@@ -50,7 +43,7 @@ bool is_records_own(const ErrorData *error) {
 }
 
 void refuse(ChunkWork *work, int record, const Refusal *why) {
-    refuse_record(work->rejects, &work->piece, record, why);
+    work->rejects->refuse(&work->piece, record, why);
     work->tuples[record] = nullptr;
     work->counts.rejected++;
 }
@@ -82,22 +75,17 @@ ChunkCounts write_chunk(Loader *loader, const Import *import, const LedgerChunk 
     require_same_storage(work.target, import);
     work.rejects = make_reject_buffer(loader, import, chunk);
     work.references_itself = references_itself(work.target);
-    work.piece_context = make_context("movielens_ingest piece");
-    work.try_context = make_context("movielens_ingest refusals");
+    make_contexts(&work);
     make_writer(&work, loader, import);
 
     RecordReader *reader = open_record_reader(import, &chunk->chunk);
     report_work(&work, 0);
     while (read_piece(reader, &work.piece)) {
-        MemoryContextReset(work.piece_context);
-        work.tuples = allocate<HeapTuple>(work.piece_context, work.piece.count);
-        work.refusals = allocate<Refusal>(work.piece_context, work.piece.count);
-        memset(static_cast<void *>(work.refusals), 0, sizeof(Refusal) * static_cast<Size>(work.piece.count));
         form_piece(&work);
         write_piece(&work);
         report_work(&work, bytes_read(reader));
     }
-    flush_rejects(work.rejects);
+    work.rejects->finish();
     work.writer->finish();
     close_record_reader(reader);
     table_close(work.target, NoLock);

@@ -34,6 +34,16 @@ Converted judge(Verdict verdict, const char *type, const char *out_of_range, cor
     return Converted::Unknown;
 }
 
+template <typename Number, typename ToDatum>
+Converted convert_number(Verdict (*parse)(const char *, size_t, Number *), ToDatum to_datum, const char *type,
+                         const char *out_of_range, core::Field field, Datum *value, Refusal *why) {
+    Number number{};
+    const Verdict verdict = parse(field.data, field.size, &number);
+
+    *value = to_datum(number);
+    return judge(verdict, type, out_of_range, field, why);
+}
+
 /* varchar_input: typmod counts characters, and blanks that are too many are cut off. */
 Converted convert_varchar(int32 typmod, core::Field field, Datum *value, Refusal *why) {
     int size = static_cast<int>(field.size);
@@ -80,42 +90,30 @@ Conversion conversion_of(Oid type) {
 
 Converted convert_field(Conversion conversion, int32 typmod, core::Field field, Datum *value, Refusal *why) {
     switch (conversion) {
-    case Conversion::Int2: {
-        int16_t number = 0;
-        const Verdict verdict = core::parse_int16(field.data, field.size, &number);
-        *value = Int16GetDatum(number);
-        return judge(verdict, "smallint", kIntegerOutOfRange, field, why);
-    }
-    case Conversion::Int4: {
-        int32_t number = 0;
-        const Verdict verdict = core::parse_int32(field.data, field.size, &number);
-        *value = Int32GetDatum(number);
-        return judge(verdict, "integer", kIntegerOutOfRange, field, why);
-    }
-    case Conversion::Int8: {
-        int64_t number = 0;
-        const Verdict verdict = core::parse_int64(field.data, field.size, &number);
-        *value = Int64GetDatum(number);
-        return judge(verdict, "bigint", kIntegerOutOfRange, field, why);
-    }
-    case Conversion::Float4: {
-        float number = 0;
-        const Verdict verdict = core::parse_float32(field.data, field.size, &number);
-        *value = Float4GetDatum(number);
-        return judge(verdict, "real", kFloatOutOfRange, field, why);
-    }
-    case Conversion::Float8: {
-        double number = 0;
-        const Verdict verdict = core::parse_float64(field.data, field.size, &number);
-        *value = Float8GetDatum(number);
-        return judge(verdict, "double precision", kFloatOutOfRange, field, why);
-    }
-    case Conversion::Bool: {
-        bool truth = false;
-        const Verdict verdict = core::parse_bool(field.data, field.size, &truth);
-        *value = BoolGetDatum(truth);
-        return judge(verdict, "boolean", kIntegerOutOfRange, field, why);
-    }
+    case Conversion::Int2:
+        return convert_number(
+            core::parse_int16, [](int16_t number) { return Int16GetDatum(number); }, "smallint", kIntegerOutOfRange,
+            field, value, why);
+    case Conversion::Int4:
+        return convert_number(
+            core::parse_int32, [](int32_t number) { return Int32GetDatum(number); }, "integer", kIntegerOutOfRange,
+            field, value, why);
+    case Conversion::Int8:
+        return convert_number(
+            core::parse_int64, [](int64_t number) { return Int64GetDatum(number); }, "bigint", kIntegerOutOfRange,
+            field, value, why);
+    case Conversion::Float4:
+        return convert_number(
+            core::parse_float32, [](float number) { return Float4GetDatum(number); }, "real", kFloatOutOfRange, field,
+            value, why);
+    case Conversion::Float8:
+        return convert_number(
+            core::parse_float64, [](double number) { return Float8GetDatum(number); }, "double precision",
+            kFloatOutOfRange, field, value, why);
+    case Conversion::Bool:
+        return convert_number(
+            core::parse_bool, [](bool number) { return BoolGetDatum(number); }, "boolean", kIntegerOutOfRange, field,
+            value, why);
     case Conversion::Varchar:
         return convert_varchar(typmod, field, value, why);
     case Conversion::Text:

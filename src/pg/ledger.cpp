@@ -125,17 +125,17 @@ void end_statement(const StatementScope *scope) {
 
 Parameter param(const char *value) {
     if (value == nullptr) {
-        return {TEXTOID, Datum(0), true};
+        return {Datum(0), TEXTOID, true};
     }
     /* A message may quote bytes that are not text (under client_encoding SQL_ASCII): a dump of them could not be
      * restored. */
     if (!pg_verifymbstr(value, static_cast<int>(strlen(value)), true)) {
         value = show_raw_line(value, strlen(value), GetDatabaseEncoding()).text;
     }
-    return {TEXTOID, CStringGetTextDatum(value), false};
+    return {CStringGetTextDatum(value), TEXTOID, false};
 }
 
-Parameter param(ArrayType *value, Oid array_type) { return {array_type, PointerGetDatum(value), false}; }
+Parameter param(ArrayType *value, Oid array_type) { return {PointerGetDatum(value), array_type, false}; }
 
 Parameter param_array(const Parameter *elements, int count, Oid type, Oid array_type) {
     auto *values = static_cast<Datum *>(palloc(sizeof(Datum) * Max(count, 1)));

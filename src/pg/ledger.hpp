@@ -135,6 +135,9 @@ bool can_open_ledger_now(Oid files);
 
 /* --- ledger_files.cpp: imports --- */
 
+/* The settings that a new process of this role in this database starts with, whatever they are in this session. */
+List *role_setting_names(const Ledger *ledger);
+
 /*
  * Writes the row of a new import with the settings and the identity of this session, and returns its id. batch_id of
  * the import 0: it is the first of its batch.

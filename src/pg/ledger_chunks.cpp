@@ -120,7 +120,7 @@ void add_rejects(const Ledger *ledger, int64 import_id, int64 chunk_id, const Re
         columns[Message][i] = param(reject->why.message);
         columns[Detail][i] = param(reject->why.detail);
         columns[Raw][i] = param(reject->raw.text);
-        columns[Bytes][i] = {BYTEAOID, PointerGetDatum(reject->raw.bytes), reject->raw.bytes == nullptr};
+        columns[Bytes][i] = {PointerGetDatum(reject->raw.bytes), BYTEAOID, reject->raw.bytes == nullptr};
     }
     for (int i = 0; i < kColumns; i++) {
         parameters[2 + i] = param_array(columns[i], count, types[i][0], types[i][1]);

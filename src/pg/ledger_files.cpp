@@ -40,27 +40,6 @@ ArrayType *text_array(const char *const *texts, int count) {
     return construct_array(datums, count, TEXTOID, -1, false, TYPALIGN_INT);
 }
 
-/* The settings that a new process of this role in this database starts with, whatever they are in this session. */
-List *role_setting_names(const Ledger *ledger) {
-    const MemoryContext context = CurrentMemoryContext;
-    List *names = NIL;
-
-    const StatementScope scope = begin_statement(ledger);
-    const uint64 count = run_statement(ledger,
-                                       "SELECT DISTINCT split_part(setting, '=', 1)"
-                                       " FROM pg_db_role_setting, unnest(setconfig) AS setting"
-                                       " WHERE setdatabase IN (0, $1) AND setrole IN (0, $2)",
-                                       {param(MyDatabaseId), param(GetAuthenticatedUserId())});
-    for (uint64 i = 0; i < count; i++) {
-        char *name = result_text(i, 1, context);
-        const MemoryContext spi_context = MemoryContextSwitchTo(context);
-        names = lappend(names, name);
-        MemoryContextSwitchTo(spi_context);
-    }
-    end_statement(&scope);
-    return names;
-}
-
 /* The names of the columns that a flag is set for. */
 ArrayType *flagged_columns(const Import *import, const bool *flags) {
     auto **names = static_cast<const char **>(palloc(sizeof(char *) * static_cast<Size>(Max(import->column_count, 1))));
@@ -153,6 +132,26 @@ void read_options(const Ledger *ledger, MemoryContext context, Import *import) {
 const char *base_name(const char *path) { return strrchr(path, '/') + 1; }
 
 } // namespace
+
+List *role_setting_names(const Ledger *ledger) {
+    const MemoryContext context = CurrentMemoryContext;
+    List *names = NIL;
+
+    const StatementScope scope = begin_statement(ledger);
+    const uint64 count = run_statement(ledger,
+                                       "SELECT DISTINCT split_part(setting, '=', 1)"
+                                       " FROM pg_db_role_setting, unnest(setconfig) AS setting"
+                                       " WHERE setdatabase IN (0, $1) AND setrole IN (0, $2)",
+                                       {param(MyDatabaseId), param(GetAuthenticatedUserId())});
+    for (uint64 i = 0; i < count; i++) {
+        char *name = result_text(i, 1, context);
+        const MemoryContext spi_context = MemoryContextSwitchTo(context);
+        names = lappend(names, name);
+        MemoryContextSwitchTo(spi_context);
+    }
+    end_statement(&scope);
+    return names;
+}
 
 int64 add_import(const Ledger *ledger, const Import *import) {
     int setting_count;

@@ -23,15 +23,15 @@ void end_statement(const StatementScope *scope);
 
 /* A parameter of a statement. */
 struct Parameter {
-    Oid type;
     Datum value;
+    Oid type;
     bool null;
 };
 
-inline Parameter param(int64 value) { return {INT8OID, Int64GetDatum(value), false}; }
-inline Parameter param(int value) { return {INT4OID, Int32GetDatum(value), false}; }
-inline Parameter param(bool value) { return {BOOLOID, BoolGetDatum(value), false}; }
-inline Parameter param(Oid value) { return {OIDOID, ObjectIdGetDatum(value), false}; }
+inline Parameter param(int64 value) { return {Int64GetDatum(value), INT8OID, false}; }
+inline Parameter param(int value) { return {Int32GetDatum(value), INT4OID, false}; }
+inline Parameter param(bool value) { return {BoolGetDatum(value), BOOLOID, false}; }
+inline Parameter param(Oid value) { return {ObjectIdGetDatum(value), OIDOID, false}; }
 /* A null pointer is NULL; bytes that are not text in the encoding of the database are shown as \xHH. */
 Parameter param(const char *value);
 Parameter param(ArrayType *value, Oid array_type);

@@ -67,7 +67,19 @@ void pass_on_refused(Forming *forming, int from) {
 
 } // namespace
 
+void make_contexts(ChunkWork *work) {
+    work->piece_context = AllocSetContextCreate(CurrentMemoryContext, "movielens_ingest piece", ALLOCSET_DEFAULT_SIZES);
+    work->try_context =
+        AllocSetContextCreate(CurrentMemoryContext, "movielens_ingest refusals", ALLOCSET_DEFAULT_SIZES);
+}
+
 void form_piece(ChunkWork *work) {
+    MemoryContextReset(work->piece_context);
+    const auto count = static_cast<Size>(work->piece.count);
+    work->tuples = static_cast<HeapTuple *>(MemoryContextAllocHuge(work->piece_context, sizeof(HeapTuple) * count));
+    work->refusals = static_cast<Refusal *>(
+        MemoryContextAllocExtended(work->piece_context, sizeof(Refusal) * count, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO));
+
     Forming forming = {work, 0, 0, false};
 
     while (forming.next < work->piece.count) {

@@ -34,12 +34,14 @@ void write_range(void *argument) {
 
 /* The column that an error names, unless it is one of another table, which a trigger has met. */
 const char *column_of(Relation target, const ErrorData *error) {
-    const bool other =
-        (error->table_name != nullptr && strcmp(error->table_name, RelationGetRelationName(target)) != 0) ||
-        (error->schema_name != nullptr &&
-         strcmp(error->schema_name, get_namespace_name(RelationGetNamespace(target))) != 0);
-
-    return other ? nullptr : error->column_name;
+    if (error->column_name == nullptr || error->schema_name == nullptr || error->table_name == nullptr) {
+        return error->column_name;
+    }
+    const Oid table = get_relname_relid(error->table_name, get_namespace_oid(error->schema_name, true));
+    const bool own =
+        table == RelationGetRelid(target) ||
+        (get_rel_relispartition(table) && list_member_oid(get_partition_ancestors(table), RelationGetRelid(target)));
+    return own ? error->column_name : nullptr;
 }
 
 /* Passes on what the writer has refused without an error. */
@@ -109,7 +111,7 @@ int go_on_after(Search *search, int from, int to, const ErrorData *error) {
     if (to - from == 1 || at == from) {
         refuse_alone(search, from, error);
         search->end = 0;
-        search->size = Max(search->size, 1);
+        search->size = Max(search->size / 2, 1); /* what a try costs grows with its range */
         return from + 1;
     }
     search->end = located ? at : to;

@@ -13,6 +13,16 @@ constexpr size_t kBufferSize = 1024 * 1024;
 constexpr uint64 kStepSize = 64 * 1024 * 1024; /* bytes read in a transaction: a few tens of milliseconds */
 constexpr int kStepChunks = 10000;
 
+/* Reads what the planner wants next. Returns how many bytes. */
+size_t feed_planner(const Import *import, core::ChunkPlanner *planner, int fd, char *buffer) {
+    const size_t size = read_source_file(fd, import->path, buffer, kBufferSize, planner->position());
+
+    if (!(size > 0 ? planner->feed(buffer, size) : planner->end_of_file())) {
+        ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+    }
+    return size;
+}
+
 } // namespace
 
 core::ChunkPlanner *make_planner(const Import *import) {
@@ -20,6 +30,23 @@ core::ChunkPlanner *make_planner(const Import *import) {
         CurrentMemoryContext, dialect_of(import), static_cast<uint64_t>(import->data_start),
         static_cast<uint64_t>(import->data_line), static_cast<uint64_t>(import->options.chunk_size),
         static_cast<uint64_t>(import->options.min_chunks));
+}
+
+bool plan_chunk(const Import *import, core::ChunkPlanner *planner, core::Chunk *chunk) {
+    bool found = planner->take(chunk);
+
+    if (found || planner->done()) {
+        return found;
+    }
+    auto *buffer = static_cast<char *>(palloc(kBufferSize));
+    const int fd = open_planned_file(import);
+    while (!found && !planner->done()) {
+        (void)feed_planner(import, planner, fd, buffer);
+        found = planner->take(chunk);
+    }
+    close_source_file(fd);
+    pfree(buffer);
+    return found;
 }
 
 void report_planning(const Import *import) {
@@ -44,11 +71,7 @@ int64 plan_step(const Loader *loader, const Import *import, core::ChunkPlanner *
         if (planner->done() || bytes >= kStepSize) {
             break;
         }
-        const size_t size = read_source_file(fd, import->path, buffer, kBufferSize, planner->position());
-        bytes += size;
-        if (!(size > 0 ? planner->feed(buffer, size) : planner->end_of_file())) {
-            ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-        }
+        bytes += feed_planner(import, planner, fd, buffer);
     }
     close_source_file(fd);
 

@@ -12,6 +12,9 @@ namespace movielens_ingest::pg {
 /* Makes the planner of an import, in the current memory context. */
 core::ChunkPlanner *make_planner(const Import *import);
 
+/* Reads on in the current transaction until the next chunk is cut. False: there is no more. */
+bool plan_chunk(const Import *import, core::ChunkPlanner *planner, core::Chunk *chunk);
+
 /* Shows in pg_stat_activity that this process plans the file. */
 void report_planning(const Import *import);
 

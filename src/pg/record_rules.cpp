@@ -8,10 +8,11 @@ namespace movielens_ingest::pg {
 struct RecordRules {
     Relation target;
     const Bitmapset *columns;
+    Bitmapset *unknown; /* columns that are left out, or generated from those */
     EState *estate;
     ResultRelInfo *relinfo;
     TupleTableSlot *slot;
-    ExprState **checks; /* as TupleConstr.check */
+    ExprState **checks; /* as TupleConstr.check; null: cannot be checked */
     int check_count;
     bool has_not_null;
     bool has_generated;
@@ -32,7 +33,8 @@ bool check_not_null(const RecordRules *rules, const bool *nulls, Refusal *why) {
     for (int i = 0; i < desc->natts; i++) {
         const Form_pg_attribute attribute = TupleDescAttr(desc, i);
 
-        if (attribute->attnotnull && nulls[i]) {
+        if (attribute->attnotnull && nulls[i] &&
+            !bms_is_member(i + 1 - FirstLowInvalidHeapAttributeNumber, rules->unknown)) {
             *why = refusal(rules, ERRCODE_NOT_NULL_VIOLATION,
                            psprintf(_("null value in column \"%s\" of relation \"%s\" violates not-null constraint"),
                                     NameStr(attribute->attname), RelationGetRelationName(rules->target)),
@@ -48,7 +50,7 @@ bool check_constraints(const RecordRules *rules, Refusal *why) {
 
     econtext->ecxt_scantuple = rules->slot;
     for (int i = 0; i < rules->check_count; i++) {
-        /* Null is a pass. */
+        /* Null is a pass, of the expression or of its value. */
         if (!ExecCheck(rules->checks[i], econtext)) {
             *why = refusal(rules, ERRCODE_CHECK_VIOLATION,
                            psprintf(_("new row for relation \"%s\" violates check constraint \"%s\""),
@@ -61,14 +63,40 @@ bool check_constraints(const RecordRules *rules, Refusal *why) {
     return true;
 }
 
+bool depends_on(Node *expression, const Bitmapset *columns) {
+    const int whole_row = InvalidAttrNumber - FirstLowInvalidHeapAttributeNumber;
+    Bitmapset *used = nullptr;
+
+    pull_varattnos(expression, 1, &used);
+    return bms_overlap(used, columns) || (bms_is_member(whole_row, used) && !bms_is_empty(columns));
+}
+
+/*
+ * Now, and not with the first row (ExecComputeStoredGenerated): an error here is no row's, and would leave some columns
+ * without their expressions.
+ */
+void prepare_generated(RecordRules *rules, const Bitmapset *left_out) {
+    const TupleDesc desc = RelationGetDescr(rules->target);
+
+    ExecInitStoredGenerated(rules->relinfo, rules->estate, CMD_INSERT);
+    for (int i = 0; i < desc->natts && !bms_is_empty(left_out); i++) {
+        if (TupleDescAttr(desc, i)->attgenerated != '\0' &&
+            depends_on(build_column_default(rules->target, i + 1), left_out)) {
+            rules->relinfo->ri_GeneratedExprs[i] = nullptr; /* the column keeps what it has */
+            rules->unknown = bms_add_member(rules->unknown, i + 1 - FirstLowInvalidHeapAttributeNumber);
+        }
+    }
+}
+
 } // namespace
 
-RecordRules *make_record_rules(Relation target, const Bitmapset *columns, EState *estate) {
+RecordRules *make_record_rules(Relation target, const Bitmapset *columns, const Bitmapset *left_out, EState *estate) {
     auto *rules = static_cast<RecordRules *>(palloc0(sizeof(RecordRules)));
     const TupleConstr *constraints = RelationGetDescr(target)->constr;
 
     rules->target = target;
     rules->columns = columns;
+    rules->unknown = bms_copy(left_out);
     rules->estate = estate;
     rules->relinfo = makeNode(ResultRelInfo);
     InitResultRelInfo(rules->relinfo, target, 1, nullptr, 0);
@@ -81,15 +109,20 @@ RecordRules *make_record_rules(Relation target, const Bitmapset *columns, EState
     }
     rules->has_not_null = constraints->has_not_null;
     rules->has_generated = constraints->has_generated_stored;
+    if (rules->has_generated) {
+        prepare_generated(rules, left_out);
+    }
     rules->check_count = constraints->num_check;
     if (rules->check_count != target->rd_rel->relchecks) {
         elog(ERROR, "%d pg_constraint record(s) missing for relation \"%s\"",
              target->rd_rel->relchecks - rules->check_count, RelationGetRelationName(target));
     }
-    rules->checks = static_cast<ExprState **>(palloc(sizeof(ExprState *) * Max(rules->check_count, 1)));
+    rules->checks = static_cast<ExprState **>(palloc0(sizeof(ExprState *) * Max(rules->check_count, 1)));
     for (int i = 0; i < rules->check_count; i++) {
-        auto *expression = static_cast<Expr *>(stringToNode(constraints->check[i].ccbin));
-        rules->checks[i] = ExecPrepareExpr(expression, estate);
+        auto *expression = static_cast<Node *>(stringToNode(constraints->check[i].ccbin));
+        if (!depends_on(expression, rules->unknown)) {
+            rules->checks[i] = ExecPrepareExpr(reinterpret_cast<Expr *>(expression), estate);
+        }
     }
     return rules;
 }

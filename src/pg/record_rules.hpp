@@ -11,8 +11,11 @@ namespace movielens_ingest::pg {
 
 struct RecordRules;
 
-/* In the current memory context. columns: that the file loads, by column_numbers(). */
-RecordRules *make_record_rules(Relation target, const Bitmapset *columns, EState *estate);
+/*
+ * In the current memory context. columns: that the file loads, by column_numbers(). left_out, in the same way: that
+ * have no value yet, so that what depends on them can neither be generated nor checked.
+ */
+RecordRules *make_record_rules(Relation target, const Bitmapset *columns, const Bitmapset *left_out, EState *estate);
 
 /* True when apply_rules() runs code that may raise an error. */
 bool rules_may_raise(const RecordRules *rules);

@@ -52,6 +52,10 @@ void require_characters_of_file(const Import *import) {
 void require_start_possible(const char *function) {
     PreventCommandDuringRecovery(function);
     PreventCommandIfReadOnly(function);
+    require_unrestricted(function);
+}
+
+void require_unrestricted(const char *function) {
     PreventCommandIfParallelMode(function);
     if (InSecurityRestrictedOperation()) {
         ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -59,13 +63,11 @@ void require_start_possible(const char *function) {
     }
 }
 
-Import register_import(Oid schema, const char *path, Oid target_oid, const ImportOptions *options, int64 batch_id) {
-    const Ledger ledger = open_ledger(schema);
-    const Identity identity = current_identity();
+Import describe_import(const Ledger *ledger, const char *path, Oid target_oid, Missing missing,
+                       const ImportOptions *options) {
     Import import;
 
     memset(&import, 0, sizeof(import));
-    import.batch_id = batch_id;
     import.options = *options;
     import.path = check_path(path);
     import.file = identify_file(import.path);
@@ -74,19 +76,29 @@ Import register_import(Oid schema, const char *path, Oid target_oid, const Impor
     check_file_encoding(import.encoding);
     require_characters_of_file(&import);
 
-    import.target_oid = OidIsValid(target_oid) ? target_oid : find_target(schema, import.path);
+    import.target_oid =
+        OidIsValid(target_oid) ? target_oid : find_target(get_rel_namespace(ledger->files), import.path, missing);
     Relation target = open_target(import.target_oid, nullptr, nullptr, 0);
-    require_target_outside_ledger(&ledger, target);
+    require_target_outside_ledger(ledger, target);
     import.target = qualified_name(target);
-    import.unlogged = require_storage(target, options);
-    require_new_file(&ledger, &import);
     read_header(&import, target);
     table_close(target, NoLock);
     /* Once more, now that the columns are known. */
-    target = open_target(import.target_oid, nullptr, import.columns, import.column_count);
+    table_close(open_target(import.target_oid, nullptr, import.columns, import.column_count), NoLock);
+    return import;
+}
+
+Import register_import(Oid schema, const char *path, Oid target_oid, const ImportOptions *options, int64 batch_id) {
+    const Ledger ledger = open_ledger(schema);
+    const Identity identity = current_identity();
+    Import import = describe_import(&ledger, path, target_oid, Missing::Create, options);
+
+    Relation target = table_open(import.target_oid, NoLock);
+    import.unlogged = require_storage(target, options);
     (void)choose_writer(target, import.columns, import.column_count);
     table_close(target, NoLock);
-
+    require_new_file(&ledger, &import);
+    import.batch_id = batch_id;
     if (can_be_analyzed(import.target_oid) && !may_analyze(import.target_oid)) {
         ereport(NOTICE, (errmsg("table %s will not be analyzed after the import", import.target),
                          errdetail("Only its owner, the owner of the database, or a superuser may analyze it.")));

@@ -177,6 +177,12 @@ void check_options(const ImportOptions *options) {
     check_range("max_retries", options->max_retries, 0, kMaxRetries);
 }
 
+int process_count(int max_workers) {
+    const long processors = sysconf(_SC_NPROCESSORS_ONLN);
+
+    return max_workers > 0 ? max_workers : static_cast<int>(Max(processors, 1));
+}
+
 long retry_pause(int attempts) {
     long pause = settings.retry_delay;
 

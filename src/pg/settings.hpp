@@ -51,6 +51,9 @@ bool on_error_of(const char *name, OnError *on_error);
 /* Raises 22023 for a number out of its range. */
 void check_options(const ImportOptions *options);
 
+/* How many processes the option max_workers stands for: 0 is one for each processor. */
+int process_count(int max_workers);
+
 /* The pause before the next try of a chunk after so many failed ones (1 or more): doubled each time. Milliseconds. */
 long retry_pause(int attempts);
 

@@ -2,8 +2,10 @@
 
 namespace movielens_ingest::pg {
 
+namespace {
+
 /* As PL/pgSQL does it for a block with EXCEPTION (exec_stmt_block). */
-ErrorData *try_in_subtransaction(void (*work)(void *), void *argument) {
+ErrorData *run_in_subtransaction(void (*work)(void *), void *argument, bool commit) {
     const MemoryContext context = CurrentMemoryContext;
     const ResourceOwner owner = CurrentResourceOwner;
     /* What a failed attempt leaves behind goes with it: there may be very many. */
@@ -16,7 +18,11 @@ ErrorData *try_in_subtransaction(void (*work)(void *), void *argument) {
     PG_TRY();
     {
         work(argument);
-        ReleaseCurrentSubTransaction();
+        if (commit) {
+            ReleaseCurrentSubTransaction();
+        } else {
+            RollbackAndReleaseCurrentSubTransaction();
+        }
     }
     PG_CATCH();
     {
@@ -30,6 +36,20 @@ ErrorData *try_in_subtransaction(void (*work)(void *), void *argument) {
     MemoryContextDelete(work_context);
     CurrentResourceOwner = owner;
     return error;
+}
+
+} // namespace
+
+ErrorData *try_in_subtransaction(void (*work)(void *), void *argument) {
+    return run_in_subtransaction(work, argument, true);
+}
+
+void run_and_undo(void (*work)(void *), void *argument) {
+    ErrorData *error = run_in_subtransaction(work, argument, false);
+
+    if (error != nullptr) {
+        ReThrowError(error);
+    }
 }
 
 bool is_cancel(const ErrorData *error) {

@@ -14,6 +14,9 @@ namespace movielens_ingest::pg {
  */
 ErrorData *try_in_subtransaction(void (*work)(void *), void *argument);
 
+/* The same, but what work has done is rolled back in any case. An error is raised again. */
+void run_and_undo(void (*work)(void *), void *argument);
+
 /* Somebody cancelled this process; a trigger that raises query_canceled did not. */
 bool is_cancel(const ErrorData *error);
 

@@ -82,7 +82,7 @@ const char *data_table_of_file(Oid schema, const char *file_name) {
     return known == Datum(0) ? nullptr : TextDatumGetCString(known);
 }
 
-Oid find_target(Oid schema, const char *path) {
+Oid find_target(Oid schema, const char *path, Missing missing) {
     const char *file_name = strrchr(path, '/') + 1;
     const char *table_name = data_table_of_file(schema, file_name);
 
@@ -95,6 +95,9 @@ Oid find_target(Oid schema, const char *path) {
     const Oid found = find_on_path(table_name);
     if (OidIsValid(found)) {
         return found;
+    }
+    if (missing == Missing::Error) {
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation \"%s\" does not exist", table_name)));
     }
 
     List *path_schemas = fetch_search_path(false);

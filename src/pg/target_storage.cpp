@@ -26,15 +26,16 @@ void add_part(Storage *storage, Oid part) {
     }
 }
 
-Storage storage_of(Relation target) {
+/* Of the target and its partitions, without a lock on them: each chunk looks again under its own. */
+Storage storage_of(Oid target) {
     Storage storage = {InvalidOid, false, false};
     ListCell *cell;
 
-    if (target->rd_rel->relkind != RELKIND_PARTITIONED_TABLE) {
-        add_part(&storage, RelationGetRelid(target));
+    if (get_rel_relkind(target) != RELKIND_PARTITIONED_TABLE) {
+        add_part(&storage, target);
         return storage;
     }
-    foreach (cell, find_all_inheritors(RelationGetRelid(target), NoLock, nullptr)) {
+    foreach (cell, find_all_inheritors(target, NoLock, nullptr)) {
         add_part(&storage, lfirst_oid(cell));
     }
     return storage;
@@ -49,7 +50,7 @@ void raise_storage_changed(const char *target) {
 } // namespace
 
 bool require_storage(Relation target, const ImportOptions *options) {
-    const Storage storage = storage_of(target);
+    const Storage storage = storage_of(RelationGetRelid(target));
 
     if (OidIsValid(storage.foreign) && !options->at_least_once) {
         ereport(
@@ -76,23 +77,23 @@ void require_same_storage(Relation target, const Import *import) {
 
 void settle_witness(Loader *leader, Import *import) {
     begin_transaction(&leader->identity);
-    Relation target = open_target(import->target_oid, import->target, import->columns, import->column_count);
-    const bool unlogged = require_storage(target, &import->options);
-    table_close(target, NoLock);
+    const bool unlogged = storage_of(import->target_oid).unlogged;
 
-    const bool some_loaded = has_loaded_chunks(&leader->ledger, import->id);
-    if (some_loaded && unlogged != import->unlogged) {
-        raise_storage_changed(import->target);
+    if (unlogged || import->unlogged) {
+        const bool some_loaded = has_loaded_chunks(&leader->ledger, import->id);
+        if (some_loaded && unlogged != import->unlogged) {
+            raise_storage_changed(import->target);
+        }
+        /* A witness that was not there yet: this is the first start, or a crash has taken it with the rows. */
+        if (unlogged && add_witness(&leader->ledger, import->id) && some_loaded) {
+            ereport(LOG, (errmsg("a crash has emptied unlogged table %s: import " INT64_FORMAT " begins anew",
+                                 import->target, import->id)));
+            forget_chunks(&leader->ledger, import->id);
+        }
+        note_unlogged(&leader->ledger, import->id, unlogged);
+        import->unlogged = unlogged;
     }
-    /* A witness that was not there yet: this is the first start, or a crash has taken it with the rows. */
-    if (unlogged && add_witness(&leader->ledger, import->id) && some_loaded) {
-        ereport(LOG, (errmsg("a crash has emptied unlogged table %s: import " INT64_FORMAT " begins anew",
-                             import->target, import->id)));
-        forget_chunks(&leader->ledger, import->id);
-    }
-    note_unlogged(&leader->ledger, import->id, unlogged);
     commit_transaction();
-    import->unlogged = unlogged;
 }
 
 } // namespace movielens_ingest::pg

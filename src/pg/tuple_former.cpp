@@ -45,6 +45,7 @@ struct TupleFormer {
     int column_count;
     Default *defaults;
     int default_count;
+    Bitmapset *left_out; /* columns with a default that is not evaluated, as in column_numbers() */
     RecordRules *rules;
     bool runs_code;     /* a record always runs code that may raise an error */
     const char *column; /* being converted */
@@ -65,7 +66,7 @@ void add_column(TupleFormer *former, const Import *import, int index, TupleShape
     const Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(former->target), attnum - 1);
     Column *column = &former->columns[former->column_count++];
     column->name = name;
-    column->index = shape == TupleShape::Row ? attnum - 1 : index;
+    column->index = shape == TupleShape::Fields ? index : attnum - 1;
     column->force_null = import->force_null != nullptr && import->force_null[index];
     column->force_not_null = import->force_not_null != nullptr && import->force_not_null[index];
     column->typmod = attribute->atttypmod;
@@ -89,18 +90,24 @@ bool is_loaded(const TupleFormer *former, int index) {
     return false;
 }
 
-void add_default(TupleFormer *former, int index) {
+void add_default(TupleFormer *former, int index, TupleShape shape) {
     const Form_pg_attribute attribute = TupleDescAttr(former->desc, index);
 
     if (attribute->attisdropped || attribute->attgenerated != '\0' || is_loaded(former, index)) {
         return;
     }
     auto *expression = reinterpret_cast<Expr *>(build_column_default(former->target, index + 1));
-    if (expression != nullptr) {
-        former->defaults[former->default_count++] = {NameStr(attribute->attname), index,
-                                                     ExecPrepareExpr(expression_planner(expression), former->estate)};
-        former->runs_code = true;
+    if (expression == nullptr) {
+        return;
     }
+    expression = expression_planner(expression);
+    if (shape == TupleShape::Known && contain_volatile_functions(reinterpret_cast<Node *>(expression))) {
+        former->left_out = bms_add_member(former->left_out, index + 1 - FirstLowInvalidHeapAttributeNumber);
+        return;
+    }
+    former->defaults[former->default_count++] = {NameStr(attribute->attname), index,
+                                                 ExecPrepareExpr(expression, former->estate)};
+    former->runs_code = true;
 }
 
 /* What is wrong with a record before its fields are looked at, or null. */
@@ -250,7 +257,7 @@ TupleFormer *make_tuple_former(const Import *import, Relation target, TupleShape
     const core::Dialect dialect = dialect_of(import);
 
     former->target = target;
-    former->desc = shape == TupleShape::Row ? RelationGetDescr(target) : CreateTemplateTupleDesc(columns + 1);
+    former->desc = shape == TupleShape::Fields ? CreateTemplateTupleDesc(columns + 1) : RelationGetDescr(target);
     const auto natts = static_cast<Size>(former->desc->natts);
     former->encoding = import->encoding;
     former->null_string = {dialect.null_string, dialect.null_size};
@@ -270,10 +277,10 @@ TupleFormer *make_tuple_former(const Import *import, Relation target, TupleShape
     }
     former->estate = CreateExecutorState();
     for (int i = 0; i < former->desc->natts; i++) {
-        add_default(former, i);
+        add_default(former, i, shape);
     }
-    former->rules =
-        make_record_rules(target, column_numbers(target, import->columns, import->column_count), former->estate);
+    former->rules = make_record_rules(target, column_numbers(target, import->columns, import->column_count),
+                                      former->left_out, former->estate);
     former->runs_code |= rules_may_raise(former->rules);
     return former;
 }

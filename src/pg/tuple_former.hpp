@@ -14,6 +14,7 @@ namespace movielens_ingest::pg {
 /* What the tuple of a record holds. */
 enum class TupleShape : uint8_t {
     Row,    /* the row of the target, with its defaults and generated columns, which satisfies its rules */
+    Known,  /* the same, but for volatile defaults (nextval() too), which are null, and for what depends on them */
     Fields, /* columns f1, f2, ... as the file has them, and behind them the record's index in its piece, record int4 */
 };
 

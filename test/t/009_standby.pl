@@ -1,5 +1,5 @@
-# A standby refuses an import, and a read-only transaction too; it shows the ledger and answers ml_wait for imports that have
-# ended. Once promoted it imports.
+# A standby refuses an import, and a read-only transaction too, but not a validation; it shows the ledger and answers
+# ml_wait for imports that have ended. Once promoted it imports.
 use strict;
 use warnings;
 
@@ -34,6 +34,11 @@ is($standby->safe_psql('postgres', "SELECT status, success_count FROM ml_wait($d
 fails_like($standby, "SELECT ml_wait($running + 1)", '42704', qr/import @{[ $running + 1 ]} does not exist/, '... and knows no unknown one');
 fails_like($standby, "SELECT ml_wait($running)", '55000', qr/cannot wait for import $running during recovery/, '... and does not wait for one that runs elsewhere');
 fails_like($standby, $call, '25006', qr/cannot execute ml_import\(\) during recovery/, 'ml_import is refused there');
+
+my $bad = write_file('bad.csv', "id,name\n1,a\nx,b\n");
+my $validate = "SELECT row_number, sqlstate FROM ml_validate('$bad', 't', max_workers => 4)";
+is($standby->safe_psql('postgres', $validate), '2|22P02', 'ml_validate works there');
+is($primary->safe_psql('postgres', "BEGIN READ ONLY; $validate; COMMIT"), '2|22P02', '... and in a read-only transaction');
 
 for my $begin ('BEGIN READ ONLY', 'SET default_transaction_read_only = on', 'BEGIN; SET TRANSACTION READ ONLY')
 {

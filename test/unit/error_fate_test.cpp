@@ -45,7 +45,7 @@ TEST(ErrorFate, ByCodeOrClass) {
         {"23505", ErrorFate::Reject}, /* unique_violation */
         {"23514", ErrorFate::Reject}, /* check_violation */
         {"23P01", ErrorFate::Reject}, /* exclusion_violation */
-        {"25006", ErrorFate::Reject},     {"44000", ErrorFate::Reject},
+        {"25006", ErrorFate::Fail},       {"44000", ErrorFate::Reject},
         {"54000", ErrorFate::Reject}, /* program_limit_exceeded: a too-long index row */
         {"55000", ErrorFate::Reject},     {"55P02", ErrorFate::Reject},
         {"P0001", ErrorFate::Reject}, /* raise_exception */

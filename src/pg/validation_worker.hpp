@@ -1,0 +1,18 @@
+/*
+ * validation_worker.hpp - a background worker that validates chunks for a session.
+ */
+#pragma once
+
+#include "pg/pg.hpp"
+
+namespace movielens_ingest::pg {
+
+/* In bgw_extra. */
+struct ValidationWorkerArguments {
+    dsm_handle segment;
+    int worker;
+};
+
+} // namespace movielens_ingest::pg
+
+extern "C" PGDLLEXPORT void movielens_ingest_validation_worker_main(Datum);
