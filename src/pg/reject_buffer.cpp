@@ -46,8 +46,9 @@ void RejectBuffer::require_import_goes_on(const Reject *reject) const {
     if (options->reject_limit >= 0 && refused > options->reject_limit) {
         ereport(ERROR,
                 (errcode(reject->why.sqlerrcode),
-                 errmsg("more than %d records of file \"%s\" were refused", options->reject_limit, import_->path),
-                 errdetail("The one at line " INT64_FORMAT ": %s", reject->line_number, reject->why.message)));
+                 errmsg("more than %d records of file \"%s\" were refused, the last one at line " INT64_FORMAT ": %s",
+                        options->reject_limit, import_->path, reject->line_number, reject->why.message),
+                 reject->why.detail != nullptr ? errdetail_internal("%s", reject->why.detail) : 0));
     }
 }
 
