@@ -293,9 +293,20 @@ sub run_kind
 	$columns = '"select", "A b", "q""", "Größe"' if $kind->{target} && $target =~ /"/;
 	my $bad = @records - $count;
 
-	my $why = $node->safe_psql('postgres', fresh($kind, 'imp') . session($kind, 'imp') . "SELECT try_multi_insert('$file', '$target')");
-	my $expected = defined $kind->{spi} ? qr/^The table cannot be written that way: .*\Q$kind->{spi}\E/ : qr/^$/;
-	like($why, $expected, "$kind->{name}: " . (defined $kind->{spi} ? 'not for' : 'for') . ' multi_insert');
+	my ($rc, $why, $messages) = $node->psql('postgres', fresh($kind, 'imp') . session($kind, 'imp') . qq(
+		SELECT try_multi_insert('$file', '$target');
+		BEGIN; SET LOCAL client_min_messages = debug1; SELECT FROM ml_import('$file', '$target', force => true); ROLLBACK;), on_error_stop => 1);
+	my ($choice) = $messages =~ /DEBUG:  (table ".*" is written by .*)/ or die "$kind->{name}: $messages";
+	if (defined $kind->{spi})
+	{
+		like($why, qr/^The table cannot be written that way: .*\Q$kind->{spi}\E/, "$kind->{name}: not for multi_insert");
+		like($choice, qr/ is written by spi: .*\Q$kind->{spi}\E/, '... and DEBUG1 says why');
+	}
+	else
+	{
+		is($why, '', "$kind->{name}: for multi_insert");
+		like($choice, qr/ is written by multi_insert$/, '... and DEBUG1 says so');
+	}
 
 	my @variants = defined $kind->{spi} ? ([ 'auto', 30000, 1 ], [ 'spi', $number % 2 ? 7 : 1, 3 ])
 	  : ([ 'multi_insert', $number % 2 ? 30000 : 1, 1 ], [ 'auto', 7, 3 ], [ 'spi', $number % 2 ? 1 : 30000, 3 ]);
