@@ -20,6 +20,7 @@ SOURCES = \
 	src/pg/cancel_import.cpp \
 	src/pg/chunk_attempt.cpp \
 	src/pg/chunk_loader.cpp \
+	src/pg/chunk_work.cpp \
 	src/pg/chunk_writer.cpp \
 	src/pg/column_list.cpp \
 	src/pg/data_set.cpp \

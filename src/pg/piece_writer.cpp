@@ -1,6 +1,5 @@
 #include "pg/chunk_work.hpp"
 
-#include "pg/chunk_writer.hpp"
 #include "pg/foreign_keys.hpp"
 #include "pg/pg.hpp"
 #include "pg/subtransaction.hpp"
