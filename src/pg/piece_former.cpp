@@ -94,7 +94,7 @@ void form_piece(ChunkWork *work) {
             }
             refuse_for_error(work, forming.next, error, column_at_fault(work->former));
             report_work(work, bytes_behind(work, forming.next)); /* it ended with the subtransaction */
-            FreeErrorData(error);
+            free_error(error);
             forming.next++;
         }
     }

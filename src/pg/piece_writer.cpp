@@ -131,7 +131,7 @@ void search_range(Search *search, int from, int to) {
         ErrorData *error = try_range(search, next, end);
         if (error != nullptr) {
             next = go_on_after(search, next, end, error);
-            FreeErrorData(error);
+            free_error(error);
         } else {
             next = end;
             if (next >= search->end) {
@@ -162,7 +162,7 @@ void search_orphans(Search *search) {
                 orphans[i] = -1;
                 found = true;
             } else {
-                FreeErrorData(error);
+                free_error(error);
             }
         }
         for (int i = 0; i < count; i++) {
