@@ -106,11 +106,12 @@ Refusal orphan(Relation target, const ForeignKey *key, HeapTuple tuple) {
     bool nulls[INDEX_MAX_KEYS];
 
     read_key(target, key, tuple, values, nulls);
-    const char *shown = describe_key(target, key->columns, key->count, values, nulls);
+    const KeyDescription shown = describe_key(target, key->columns, key->count, values, nulls);
     const char *referenced = get_rel_name(key->referenced);
     return violation(target, key,
-                     shown != nullptr ? psprintf(_("Key %s is not present in table \"%s\"."), shown, referenced)
-                                      : psprintf(_("Key is not present in table \"%s\"."), referenced));
+                     shown.names != nullptr ? psprintf(_("Key (%s)=(%s) is not present in table \"%s\"."), shown.names,
+                                                       shown.values, referenced)
+                                            : psprintf(_("Key is not present in table \"%s\"."), referenced));
 }
 
 /* Those that have to be looked up, with hashes. Refuses those whose nulls MATCH FULL does not allow. */
