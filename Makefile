@@ -69,6 +69,7 @@ SOURCES = \
 	src/pg/row_description.cpp \
 	src/pg/same_file.cpp \
 	src/pg/seat.cpp \
+	src/pg/self_references.cpp \
 	src/pg/session.cpp \
 	src/pg/settings.cpp \
 	src/pg/shared_batch.cpp \

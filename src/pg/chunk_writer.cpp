@@ -39,7 +39,7 @@ ChunkCounts write_chunk(Loader *loader, const Import *import, const LedgerChunk 
     work.target = open_target(import->target_oid, import->target, import->columns, import->column_count);
     require_same_storage(work.target, import);
     work.rejects = make_reject_buffer(loader, import, chunk);
-    work.references_itself = references_itself(work.target);
+    work.references_itself = self_reference_keys(work.target) != NIL;
     make_contexts(&work);
     make_writer(&work, loader, import);
 
