@@ -321,8 +321,10 @@ sub run_kind
 		like($choice, qr/ is written by multi_insert$/, '... and DEBUG1 says so');
 	}
 
+	# Both writers where both can; chunk sizes and processes take turns.
+	my @sizes = ([ 30000, 1 ], [ 7, 3 ], [ 1, 2 ]);
 	my @variants = defined $kind->{spi} ? ([ 'auto', 30000, 1 ], [ 'spi', $number % 2 ? 7 : 1, 3 ])
-	  : ([ 'multi_insert', $number % 2 ? 30000 : 1, 1 ], [ 'auto', 7, 3 ], [ 'spi', $number % 2 ? 1 : 30000, 3 ]);
+	  : ([ $number % 2 ? 'auto' : 'multi_insert', @{ $sizes[ $number % 3 ] } ], [ 'spi', @{ $sizes[ ($number + 1) % 3 ] } ]);
 	my $copied = '';
 	for my $variant (@variants)
 	{
