@@ -1,12 +1,10 @@
 #include "reference.hpp"
 
-#include <gtest/gtest.h>
 #include <xxhash.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <iterator>
-#include <memory>
 #include <ostream>
 
 namespace movielens_ingest::core {
@@ -82,20 +80,22 @@ uint64_t count(const std::string &text, char c) {
     return static_cast<uint64_t>(std::count(text.begin(), text.end(), c));
 }
 
-/* Whether a quote is open behind a text that starts a record (CopyReadLineText). */
-bool quote_is_open(const std::string &text, const Dialect &dialect) {
+/* Whether a quote is open before each byte of a text that starts a record, and behind the last (CopyReadLineText). */
+std::vector<bool> open_quotes(const std::string &text, const Dialect &dialect) {
+    std::vector<bool> open_before{false};
     bool open = false;
     bool after_escape = false;
     for (const char c : text) {
         if (open && after_escape && (c == dialect.quote || c == dialect.escape)) {
             after_escape = false;
-            continue;
+        } else {
+            after_escape = open && c == dialect.escape && c != dialect.quote;
+            if (c == dialect.quote)
+                open = !open;
         }
-        after_escape = open && c == dialect.escape && c != dialect.quote;
-        if (c == dialect.quote)
-            open = !open;
+        open_before.push_back(open);
     }
-    return open;
+    return open_before;
 }
 
 /* The first record of rest, which is all that follows; *line_end may become known. The start is left 0. */
@@ -124,15 +124,14 @@ Placed first_record(const std::string &rest, const Dialect &dialect, LineEnd *li
     if (*line_end == LineEnd::Cr && starts_with(rest, "\\.\n"))
         fault = RecordFault::UnquotedNewline;
 
-    /* The fault as it stood before each byte. */
-    std::vector<RecordFault> faults;
+    const std::vector<bool> quoted = open_quotes(rest, dialect);
+    std::vector<RecordFault> faults; /* the fault as it stood before each byte */
     for (size_t i = 0; i < rest.size(); ++i) {
         faults.push_back(fault);
-        const bool quoted = quote_is_open(rest.substr(0, i), dialect);
         const bool cr = rest[i] == '\r';
         const bool lf = rest[i] == '\n';
         const bool crlf = cr && rest.substr(i, 2) == "\r\n";
-        if (rest[i] == dialect.quote || quoted || !(cr || lf))
+        if (rest[i] == dialect.quote || quoted[i] || !(cr || lf))
             continue;
 
         if (*line_end == LineEnd::Unknown)
@@ -160,7 +159,7 @@ Placed first_record(const std::string &rest, const Dialect &dialect, LineEnd *li
     /* The end of the input. While no line end is known, any LF makes the LF the line break. */
     const char line_break =
         *line_end == LineEnd::Cr || (*line_end == LineEnd::Unknown && count(rest, '\n') == 0) ? '\r' : '\n';
-    if (!quote_is_open(rest, dialect))
+    if (!quoted.back())
         return Placed{0, rest.size(), rest.size(), count(rest, line_break), fault};
 
     size_t cut = rest.size();
@@ -180,11 +179,11 @@ Placed first_record(const std::string &rest, const Dialect &dialect, LineEnd *li
 
 /* The value of a field: what is between its quotes and what is not, one behind the other. */
 std::string unquoted(const std::string &raw, const Dialect &dialect) {
+    const std::vector<bool> quoted = open_quotes(raw, dialect);
     std::string out;
     for (size_t i = 0; i < raw.size(); ++i) {
-        const bool quoted = quote_is_open(raw.substr(0, i), dialect);
         const bool special = i + 1 < raw.size() && (raw[i + 1] == dialect.quote || raw[i + 1] == dialect.escape);
-        if (quoted && raw[i] == dialect.escape && special)
+        if (quoted[i] && raw[i] == dialect.escape && special)
             out += raw[++i];
         else if (raw[i] != dialect.quote)
             out += raw[i];
@@ -205,13 +204,13 @@ std::vector<Placed> reference_records(const std::string &bytes, Dialect dialect)
 
 std::optional<std::vector<Value>> reference_fields(const std::string &record, const Dialect &dialect) {
     const std::string null_string(dialect.null_string, dialect.null_size);
-    if (quote_is_open(record, dialect))
+    const std::vector<bool> quoted = open_quotes(record, dialect);
+    if (quoted.back())
         return std::nullopt;
     std::vector<Value> fields;
     std::string raw;
     for (size_t i = 0; i <= record.size(); ++i) {
-        const bool quoted = quote_is_open(record.substr(0, i), dialect);
-        if (i < record.size() && (quoted || record[i] != dialect.delimiter)) {
+        if (i < record.size() && (quoted[i] || record[i] != dialect.delimiter)) {
             raw += record[i];
             continue;
         }
@@ -250,47 +249,6 @@ std::vector<Chunk> reference_chunks(const std::string &bytes, const std::vector<
         chunks.push_back(chunk);
     }
     return chunks;
-}
-
-std::vector<Placed> scan_in_pieces(const std::string &bytes, const Dialect &dialect, const std::vector<size_t> &ends,
-                                   LineEnd *line_end) {
-    RecordScanner scanner(dialect);
-    std::vector<Placed> records;
-    uint64_t start = 0; /* of the record */
-    size_t at = 0;
-    Record record;
-
-    while (start < bytes.size()) {
-        const auto next_end = std::upper_bound(ends.begin(), ends.end(), at);
-        const size_t end = next_end == ends.end() ? bytes.size() : std::min(*next_end, bytes.size());
-        /* A copy of its own, so that AddressSanitizer sees a look behind the piece. */
-        const size_t size = end - at;
-        const std::unique_ptr<char[]> piece(new char[size]);
-        std::copy(bytes.begin() + static_cast<std::ptrdiff_t>(at), bytes.begin() + static_cast<std::ptrdiff_t>(end),
-                  piece.get());
-        for (size_t pos = 0; scanner.next(piece.get(), size, &pos, &record); start += record.size)
-            records.push_back(Placed{start, record.size, record.content, record.lines, record.fault});
-        at = end;
-        if (at == bytes.size() && start < bytes.size()) {
-            if (!scanner.finish(&record)) {
-                ADD_FAILURE() << "finish() forgets the bytes from " << start << " on";
-                break;
-            }
-            records.push_back(Placed{start, record.size, record.content, record.lines, record.fault});
-            start += record.size;
-            at = start;
-        }
-    }
-    if (line_end != nullptr)
-        *line_end = scanner.line_end();
-    return records;
-}
-
-std::vector<Placed> scan_by(size_t piece, const std::string &bytes, const Dialect &dialect) {
-    std::vector<size_t> ends;
-    for (size_t end = piece; end < bytes.size(); end += piece)
-        ends.push_back(end);
-    return scan_in_pieces(bytes, dialect, ends);
 }
 
 } // namespace movielens_ingest::core
