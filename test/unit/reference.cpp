@@ -80,23 +80,22 @@ uint64_t count(const std::string &text, char c) {
     return static_cast<uint64_t>(std::count(text.begin(), text.end(), c));
 }
 
-/* Whether a quote is open before each byte of a text that starts a record, and behind the last (CopyReadLineText). */
-std::vector<bool> open_quotes(const std::string &text, const Dialect &dialect) {
-    std::vector<bool> open_before{false};
+/* Whether a quote is open, as CopyReadLineText sees it that passes a record byte by byte. */
+struct Quotes {
+    const Dialect &dialect;
     bool open = false;
     bool after_escape = false;
-    for (const char c : text) {
+
+    void pass(char c) {
         if (open && after_escape && (c == dialect.quote || c == dialect.escape)) {
             after_escape = false;
-        } else {
-            after_escape = open && c == dialect.escape && c != dialect.quote;
-            if (c == dialect.quote)
-                open = !open;
+            return;
         }
-        open_before.push_back(open);
+        after_escape = open && c == dialect.escape && c != dialect.quote;
+        if (c == dialect.quote)
+            open = !open;
     }
-    return open_before;
-}
+};
 
 /* The first record of rest, which is all that follows; *line_end may become known. The start is left 0. */
 Placed first_record(const std::string &rest, const Dialect &dialect, LineEnd *line_end) {
@@ -124,14 +123,16 @@ Placed first_record(const std::string &rest, const Dialect &dialect, LineEnd *li
     if (*line_end == LineEnd::Cr && starts_with(rest, "\\.\n"))
         fault = RecordFault::UnquotedNewline;
 
-    const std::vector<bool> quoted = open_quotes(rest, dialect);
+    Quotes quotes{dialect};
     std::vector<RecordFault> faults; /* the fault as it stood before each byte */
     for (size_t i = 0; i < rest.size(); ++i) {
         faults.push_back(fault);
+        const bool quoted = quotes.open;
+        quotes.pass(rest[i]);
         const bool cr = rest[i] == '\r';
         const bool lf = rest[i] == '\n';
         const bool crlf = cr && rest.substr(i, 2) == "\r\n";
-        if (rest[i] == dialect.quote || quoted[i] || !(cr || lf))
+        if (rest[i] == dialect.quote || quoted || !(cr || lf))
             continue;
 
         if (*line_end == LineEnd::Unknown)
@@ -159,7 +160,7 @@ Placed first_record(const std::string &rest, const Dialect &dialect, LineEnd *li
     /* The end of the input. While no line end is known, any LF makes the LF the line break. */
     const char line_break =
         *line_end == LineEnd::Cr || (*line_end == LineEnd::Unknown && count(rest, '\n') == 0) ? '\r' : '\n';
-    if (!quoted.back())
+    if (!quotes.open)
         return Placed{0, rest.size(), rest.size(), count(rest, line_break), fault};
 
     size_t cut = rest.size();
@@ -179,14 +180,18 @@ Placed first_record(const std::string &rest, const Dialect &dialect, LineEnd *li
 
 /* The value of a field: what is between its quotes and what is not, one behind the other. */
 std::string unquoted(const std::string &raw, const Dialect &dialect) {
-    const std::vector<bool> quoted = open_quotes(raw, dialect);
+    Quotes quotes{dialect};
     std::string out;
     for (size_t i = 0; i < raw.size(); ++i) {
         const bool special = i + 1 < raw.size() && (raw[i + 1] == dialect.quote || raw[i + 1] == dialect.escape);
-        if (quoted[i] && raw[i] == dialect.escape && special)
+        const bool quoted = quotes.open;
+        quotes.pass(raw[i]);
+        if (quoted && raw[i] == dialect.escape && special) {
             out += raw[++i];
-        else if (raw[i] != dialect.quote)
+            quotes.pass(raw[i]);
+        } else if (raw[i] != dialect.quote) {
             out += raw[i];
+        }
     }
     return out;
 }
@@ -204,19 +209,22 @@ std::vector<Placed> reference_records(const std::string &bytes, Dialect dialect)
 
 std::optional<std::vector<Value>> reference_fields(const std::string &record, const Dialect &dialect) {
     const std::string null_string(dialect.null_string, dialect.null_size);
-    const std::vector<bool> quoted = open_quotes(record, dialect);
-    if (quoted.back())
-        return std::nullopt;
+    Quotes quotes{dialect};
     std::vector<Value> fields;
     std::string raw;
     for (size_t i = 0; i <= record.size(); ++i) {
-        if (i < record.size() && (quoted[i] || record[i] != dialect.delimiter)) {
+        const bool quoted = quotes.open;
+        if (i < record.size())
+            quotes.pass(record[i]);
+        if (i < record.size() && (quoted || record[i] != dialect.delimiter)) {
             raw += record[i];
             continue;
         }
         fields.push_back(raw == null_string ? Value() : Value(unquoted(raw, dialect)));
         raw.clear();
     }
+    if (quotes.open)
+        return std::nullopt;
     return fields;
 }
 
