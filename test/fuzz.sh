@@ -53,7 +53,7 @@ fuzz() { # fuzz TARGET
         failed=1
         return
     fi
-    executed=$(sed -nE 's/^stat::number_of_executed_units: *//p' "${logs[@]}" | awk '{ sum +=  } END { print sum }')
+    executed=$(sed -nE 's/^stat::number_of_executed_units: *//p' "${logs[@]}" | awk '{ sum += $1 } END { print sum }')
     say "fuzz $target: $executed executions, cov $(largest cov "${logs[@]}"), ft $(largest ft "${logs[@]}")"
 }
 
