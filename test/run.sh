@@ -100,8 +100,13 @@ sanitize() { ctest_suite sanitize "$build/sanitize"; }
 
 # The corpus, and a few seconds of what `make fuzz` does for longer.
 fuzz() {
-    local log=$run/fuzz.log status=0
-    TIME=3 SEED=1 "$top/test/fuzz.sh" >"$log" 2>&1 || status=$?
+    local log=$run/fuzz.log status=0 targets=() file name
+    for file in "$top"/test/fuzz/*.cpp; do
+        name=$(basename "$file" .cpp)
+        ! selected "$name" || targets+=("$name")
+    done
+    [ ${#targets[@]} -gt 0 ] || return 0
+    TARGETS="${targets[*]}" TIME=3 SEED=1 "$top/test/fuzz.sh" >"$log" 2>&1 || status=$?
     report fuzz $status "$(count '^fuzz .* executions' "$log")" "$(count '^fuzz .*: FAILED' "$log")" 0 || tail -n 60 "$log"
 }
 
