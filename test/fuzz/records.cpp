@@ -7,6 +7,7 @@
  */
 #include "input.hpp"
 
+#include <algorithm>
 #include <vector>
 
 namespace movielens_ingest::core {
@@ -61,6 +62,30 @@ void check_chunks(const std::string &bytes, const Dialect &dialect, uint64_t dat
     require_same("records of chunks", loaded, records, what);
 }
 
+/* A file that changes whenever the planner goes back: the plan is worth nothing, but is made, and tiles what was read.
+ */
+void check_changing_file(std::string bytes, const Dialect &dialect, const Cuts &cuts) {
+    const std::string what = "the plan of a file that changes: " + describe(bytes, dialect);
+    ChunkPlanner planner(dialect, 0, 1, cuts.chunk_size, cuts.min_chunks);
+    Chunk last{};
+    uint64_t position = 0;
+    for (size_t readings = 0; !planner.done();) {
+        if (planner.position() < position) {
+            std::reverse(bytes.begin(), bytes.end());
+            require(++readings <= bytes.size() + 1, "no end to " + what);
+        }
+        position = planner.position();
+        const Exact part(bytes, position, cuts.piece);
+        require(part.size > 0 ? planner.feed(part.bytes.get(), part.size) : planner.end_of_file(), "out of memory");
+        for (Chunk chunk; planner.take(&chunk); last = chunk)
+            require(chunk.number == last.number + 1 && chunk.start_row == last.end_row + 1 &&
+                        chunk.end_row >= chunk.start_row && chunk.start_byte == last.end_byte &&
+                        chunk.end_byte > chunk.start_byte,
+                    "a gap in " + what);
+    }
+    require(planner.rows() == last.end_row, "rows of " + what);
+}
+
 void check_input(Input *input) {
     constexpr LineEnd kLineEnds[] = {LineEnd::Unknown, LineEnd::Lf, LineEnd::CrLf, LineEnd::Cr};
     Dialect dialect = input->dialect();
@@ -79,6 +104,7 @@ void check_input(Input *input) {
 
     /* The leader plans when it knows the line end; see header.cpp. */
     dialect.line_end = line_end == LineEnd::Unknown ? LineEnd::Lf : line_end;
+    check_changing_file(bytes, dialect, cuts);
     if (!has_header || bytes.empty()) {
         check_chunks(bytes, dialect, 0, 1, cuts);
     } else {
