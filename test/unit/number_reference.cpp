@@ -77,7 +77,8 @@ template <typename Float> void input_float(const std::string &text, Locale local
     if (end == number.c_str())
         *expected = {NumberVerdict::Invalid};
     else if (errno == ERANGE && (value == 0 || std::isinf(value)))
-        *expected = {NumberVerdict::OutOfRange};
+        /* The message quotes the number, and not what is around it. */
+        *expected = {number == text && *end == '\0' ? NumberVerdict::OutOfRange : NumberVerdict::Unknown};
     else if (!without_leading_blanks(end, locale).empty())
         *expected = {NumberVerdict::Invalid};
     else
@@ -121,9 +122,9 @@ bool is_decimal(const std::string &text) {
 template <typename Type> bool may_be_unknown(const std::string &text, NumberVerdict expected) {
     if (std::is_floating_point_v<Type> && is_decimal(text))
         return false;
+    const bool out_of_range = expected == NumberVerdict::OutOfRange || expected == NumberVerdict::Unknown;
     return has_high_byte(text) ||
-           (std::is_floating_point_v<Type> &&
-            (text.find_first_of("iInNxX") != std::string::npos || expected == NumberVerdict::OutOfRange));
+           (std::is_floating_point_v<Type> && (out_of_range || text.find_first_of("iInNxX") != std::string::npos));
 }
 
 } // namespace
