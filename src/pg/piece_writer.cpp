@@ -1,8 +1,8 @@
 #include "pg/chunk_work.hpp"
 
-#include "pg/chunk_writer.hpp"
 #include "pg/foreign_keys.hpp"
 #include "pg/pg.hpp"
+#include "pg/self_references.hpp"
 #include "pg/subtransaction.hpp"
 
 namespace movielens_ingest::pg {
@@ -132,7 +132,7 @@ void search_range(Search *search, int from, int to) {
         ErrorData *error = try_range(search, next, end);
         if (error != nullptr) {
             next = go_on_after(search, next, end, error);
-            FreeErrorData(error);
+            free_error(error);
         } else {
             next = end;
             if (next >= search->end) {
@@ -144,37 +144,42 @@ void search_range(Search *search, int from, int to) {
 }
 
 /*
- * COPY checks foreign keys behind the last record, so a record may reference one that comes after it. Halving a piece
- * because of some other record must not make it an orphan: it is tried again until none more finds its referenced row.
- * Backwards, because those are the references that are left.
+ * COPY checks foreign keys behind the last record, so a record may reference one that comes after it. Trying fewer of
+ * them because of some other record must not make it an orphan: each is tried when all else is in, and once more
+ * whenever a record goes in that it may reference.
  */
 void search_orphans(Search *search) {
-    int *orphans = search->orphans;
-    int count = search->orphan_count;
-
+    ChunkWork *work = search->work;
+    const int count = search->orphan_count;
+    const int *orphans = search->orphans;
+    auto *in = static_cast<bool *>(palloc0(sizeof(bool) * static_cast<Size>(count)));
+    /* To be tried, the last one first: where a record references one before it, one pass puts them all in. */
+    List *places = NIL;
+    const SelfReferences *references = find_self_references(work->target, work->former, work->tuples, orphans, count);
     search->orphans = nullptr;
-    for (bool found = true; count > 0 && found;) {
-        int left = 0;
+    for (int i = 0; i < count; i++) {
+        places = lappend_int(places, i);
+    }
+    while (places != NIL) {
+        const int place = llast_int(places);
 
-        found = false;
-        for (int i = count - 1; i >= 0; i--) {
-            ErrorData *error = try_range(search, orphans[i], orphans[i] + 1);
-            if (error == nullptr) {
-                orphans[i] = -1;
-                found = true;
-            } else {
-                FreeErrorData(error);
-            }
+        places = list_delete_last(places);
+        if (in[place]) {
+            continue;
         }
-        for (int i = 0; i < count; i++) {
-            if (orphans[i] >= 0) {
-                orphans[left++] = orphans[i];
-            }
+        HeapTuple tuple = work->tuples[orphans[place]];
+        ErrorData *error = try_range(search, orphans[place], orphans[place] + 1);
+        if (error != nullptr) {
+            free_error(error);
+            continue;
         }
-        count = left;
+        in[place] = true;
+        places = add_waiting(references, tuple, places);
     }
     for (int i = 0; i < count; i++) {
-        search_range(search, orphans[i], orphans[i] + 1);
+        if (!in[i]) {
+            search_range(search, orphans[i], orphans[i] + 1);
+        }
     }
 }
 

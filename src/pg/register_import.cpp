@@ -16,9 +16,8 @@ namespace movielens_ingest::pg {
 namespace {
 
 void require_target_outside_ledger(const Ledger *ledger, Relation target) {
-    if (RelationGetNamespace(target) == get_rel_namespace(ledger->files) &&
-        (RelationGetRelid(target) == ledger->files || strcmp(RelationGetRelationName(target), "process_chunks") == 0 ||
-         strcmp(RelationGetRelationName(target), "rejected_rows") == 0)) {
+    if (getExtensionOfObject(RelationRelationId, RelationGetRelid(target)) ==
+        getExtensionOfObject(RelationRelationId, ledger->files)) {
         ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
                         errmsg("cannot import into table \"%s\" of extension \"movielens_ingest\"",
                                RelationGetRelationName(target))));

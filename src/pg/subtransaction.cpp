@@ -26,7 +26,7 @@ ErrorData *run_in_subtransaction(void (*work)(void *), void *argument, bool comm
     }
     PG_CATCH();
     {
-        MemoryContextSwitchTo(context);
+        MemoryContextSwitchTo(AllocSetContextCreate(context, "movielens_ingest error", ALLOCSET_SMALL_SIZES));
         error = CopyErrorData();
         FlushErrorState();
         RollbackAndReleaseCurrentSubTransaction();
@@ -51,6 +51,8 @@ void run_and_undo(void (*work)(void *), void *argument) {
         ReThrowError(error);
     }
 }
+
+void free_error(ErrorData *error) { MemoryContextDelete(GetMemoryChunkContext(error)); }
 
 bool is_cancel(const ErrorData *error) {
     return error->sqlerrcode == ERRCODE_QUERY_CANCELED && error->funcname != nullptr &&
