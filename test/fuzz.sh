@@ -59,7 +59,7 @@ fuzz() { # fuzz TARGET
 
 merge() { # merge TARGET
     local corpus=$top/test/fuzz/corpus/$1
-    step "merge $1" "$run/$1-merge.log" "$programs/fuzz_$1" -merge=1 -max_len=400 "$corpus" "$found/$1"
+    step "merge $1" "$run/$1-merge.log" "$programs/fuzz_$1" -merge=1 -use_counters=0 -max_len=400 "$corpus" "$found/$1"
     say "$1: $(find "$corpus" -type f | wc -l) files"
 }
 
