@@ -531,7 +531,7 @@ COMMENT ON COLUMN @extschema@.ml_progress.resume IS 'the call that goes on with 
  * Load, and watch.
  */
 
-CREATE FUNCTION @extschema@._progress_lines(ids bigint[]) RETURNS text
+CREATE FUNCTION @extschema@._progress_lines(ids bigint[]) RETURNS text[]
 LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -544,16 +544,16 @@ AS $$
           FROM @extschema@.uploaded_files f LEFT JOIN @extschema@.ml_progress p ON p.id = f.id
          WHERE f.id = ANY (ids)
     )
-    SELECT string_agg(format('%s  %s %s %%  %s of %s rows  %s/s  %s left  %s rejects',
+    SELECT array_agg(format('%s  %s %s %%  %s of %s rows  %s/s  %s left  %s rejects',
                              rpad(file_name, width), bar, to_char(percent, 'FM990.0'), to_char(rows, 'FM999,999,999,990'),
                              coalesce(to_char(row_count, 'FM999,999,999,990'), '?'),
                              coalesce(to_char(rows_per_second, 'FM999,999,999,990'), '?'),
-                             coalesce(time_left::text, '?'), rejects), E'\n' ORDER BY place)
+                             coalesce(time_left::text, '?'), rejects) ORDER BY place)
       FROM import WHERE phase IN ('loading', 'analyzing', 'planning')
 $$;
 COMMENT ON FUNCTION @extschema@._progress_lines(bigint[]) IS 'internal: what ml_load() shows once a second';
 
-CREATE FUNCTION @extschema@._summary_lines(ids bigint[]) RETURNS text
+CREATE FUNCTION @extschema@._summary_lines(ids bigint[]) RETURNS text[]
 LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -597,7 +597,7 @@ AS $$
                   FROM @extschema@.uploaded_files f WHERE f.id = ANY (ids)) r
          WHERE rest > 0
     )
-    SELECT string_agg(line, E'\n' ORDER BY part, place, row_number) FROM line
+    SELECT array_agg(line ORDER BY part, place, row_number) FROM line
 $$;
 COMMENT ON FUNCTION @extschema@._summary_lines(bigint[]) IS 'internal: what ml_load() shows at the end';
 

@@ -1,20 +1,13 @@
 #include "pg/refusal.hpp"
 
+#include "pg/error_text.hpp"
 #include "pg/pg.hpp"
 
 namespace movielens_ingest::pg {
 
-namespace {
-
-const char *copy_text(const char *text, MemoryContext context) {
-    return text != nullptr ? MemoryContextStrdup(context, text) : nullptr;
-}
-
-} // namespace
-
 Refusal copy_refusal(const Refusal *why, MemoryContext context) {
-    return {why->sqlerrcode, copy_text(why->message, context), copy_text(why->detail, context),
-            copy_text(why->column, context)};
+    return {why->sqlerrcode, copy_error_text(why->message, context), copy_error_text(why->detail, context),
+            why->column != nullptr ? MemoryContextStrdup(context, why->column) : nullptr};
 }
 
 } // namespace movielens_ingest::pg

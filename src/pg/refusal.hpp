@@ -14,7 +14,7 @@ struct Refusal {
     const char *column; /* to blame; or null */
 };
 
-/* In the given memory context. */
+/* In the given memory context, with texts as error_text.hpp clips them. */
 Refusal copy_refusal(const Refusal *why, MemoryContext context);
 
 } // namespace movielens_ingest::pg
