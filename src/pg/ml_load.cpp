@@ -144,13 +144,14 @@ void require_completed(const Load *load) {
         }
     }
     if (failed > 0) {
-        ImportFailure failure = read_failure(&load->ledger, first.id);
+        const ImportFailure failure = read_failure(&load->ledger, first.id);
+        const char *file_name = show_control_characters(failure.file_name);
 
         ereport(ERROR, (errcode(failure.sqlerrcode),
                         load->count == 1 ? errmsg("import " INT64_FORMAT " of file \"%s\" ended %s", first.id,
-                                                  failure.file_name, first.status)
+                                                  file_name, first.status)
                                          : errmsg("%d of %d imports did not complete", failed, load->count),
-                        errdetail("%s: %s", failure.file_name, show_control_characters(failure.message)),
+                        errdetail("%s: %s", file_name, show_control_characters(failure.message)),
                         errhint("When the cause is gone, load the rest with ml_resume(" INT64_FORMAT ").", first.id)));
     }
 }
