@@ -93,7 +93,7 @@ for my $encoding (sort keys %encodings)
 	my $id = start_import($node, $file, 't', $options);
 	my $row = wait_import($node, $id);
 	is("$row->{status} $row->{success_count} $row->{error_count}", 'Completed with errors 3 2', 'SJIS: names, NULL, refused records');
-	is($node->safe_psql('postgres', q(SELECT string_agg(concat_ws(' ', t.*), ', ' ORDER BY id) FROM t)), "1, 2 \343\202\241, 4", '... values and NULLs');
+	is($node->safe_psql('postgres', q(SELECT string_agg(t::text, ' ' ORDER BY id) FROM t)), "(1,) (2,\343\202\241) (4,)", '... values and NULLs');
 	is($node->safe_psql('postgres', "SELECT row_number, raw_line, encode(raw_bytes, 'hex') FROM rejected_rows WHERE uploaded_file_id = $id ORDER BY 1"),
 		"3|x,\343\202\275\343\203\235|782c835c837c\n4|3,\\x83|332c83", '... what is refused is shown');
 	is($node->safe_psql('postgres', "SELECT row_number, sqlstate, raw_line FROM ml_validate('$file', 't', $options)"), "3|22P02|x,\343\202\275\343\203\235\n4|22021|3,\\x83", '... as by ml_validate');
