@@ -153,7 +153,7 @@ COMMENT ON COLUMN @extschema@.rejected_rows.line_number IS 'line of the file whe
 COMMENT ON COLUMN @extschema@.rejected_rows.byte_offset IS 'offset of its first byte in the file';
 COMMENT ON COLUMN @extschema@.rejected_rows.column_name IS 'column of the table that refused it, where there is one';
 COMMENT ON COLUMN @extschema@.rejected_rows.sqlstate IS 'SQLSTATE of the reason, as COPY would give it';
-COMMENT ON COLUMN @extschema@.rejected_rows.message IS 'the reason, as COPY would word it';
+COMMENT ON COLUMN @extschema@.rejected_rows.message IS 'the reason, as COPY would word it, clipped to 8192 bytes';
 COMMENT ON COLUMN @extschema@.rejected_rows.detail IS 'more about the reason';
 COMMENT ON COLUMN @extschema@.rejected_rows.raw_line IS 'the record, without its line end; bytes that are not text as \xHH, clipped to 8192 bytes';
 COMMENT ON COLUMN @extschema@.rejected_rows.raw_bytes IS 'the record byte for byte, where raw_line is not';
