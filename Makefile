@@ -11,6 +11,7 @@ SOURCES = \
 	src/core/copy_splitter.cpp \
 	src/core/error_fate.cpp \
 	src/core/field_splitter.cpp \
+	src/core/file_kind.cpp \
 	src/core/libcsv_splitter.cpp \
 	src/core/number.cpp \
 	src/core/record_scanner.cpp \
@@ -24,6 +25,7 @@ SOURCES = \
 	src/pg/chunk_writer.cpp \
 	src/pg/column_list.cpp \
 	src/pg/data_set.cpp \
+	src/pg/error_text.cpp \
 	src/pg/field_conversion.cpp \
 	src/pg/foreign_keys.cpp \
 	src/pg/header.cpp \

@@ -1,5 +1,7 @@
 #include "pg/subtransaction.hpp"
 
+#include "pg/error_text.hpp"
+
 namespace movielens_ingest::pg {
 
 namespace {
@@ -27,7 +29,7 @@ ErrorData *run_in_subtransaction(void (*work)(void *), void *argument, bool comm
     PG_CATCH();
     {
         MemoryContextSwitchTo(AllocSetContextCreate(context, "movielens_ingest error", ALLOCSET_SMALL_SIZES));
-        error = CopyErrorData();
+        error = copy_error();
         FlushErrorState();
         RollbackAndReleaseCurrentSubTransaction();
     }
