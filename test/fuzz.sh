@@ -27,6 +27,7 @@ processes=$jobs
 if [ -n "${SEED:-}" ]; then
     options+=("-seed=$SEED")
     processes=1
+    run=$build/run/fuzz-short
     found=$run/found
     rm -rf "$found"
 fi
