@@ -27,6 +27,7 @@ processes=$jobs
 if [ -n "${SEED:-}" ]; then
     options+=("-seed=$SEED")
     processes=1
+    run=$build/run/fuzz-short
     found=$run/found
     rm -rf "$found"
 fi
@@ -48,7 +49,8 @@ fuzz() { # fuzz TARGET
     done
     if [ $status != 0 ]; then
         say "fuzz $target: FAILED"
-        grep -hE -A 3 'what\(\): |SUMMARY: |Test unit written to ' "${logs[@]}" || tail -n 20 "${logs[@]}"
+        grep -hE -A 2 'what\(\): |ERROR: AddressSan|runtime error: ' "${logs[@]}" || tail -n 20 "${logs[@]}"
+        grep -hoE 'Test unit written to .*' "${logs[@]}" || true
         say "again: $programs/fuzz_$target FILE"
         failed=1
         return
