@@ -181,6 +181,8 @@ kind('deferrable unique key', make => 'CREATE TABLE t (a integer UNIQUE DEFERRAB
 my $parent = 'CREATE TABLE parent (id integer PRIMARY KEY, code varchar(5) UNIQUE, UNIQUE (id, code)); INSERT INTO parent SELECT n, $$c$$ || n FROM generate_series(1, 40) n;';
 kind('foreign keys', make => "$parent CREATE TABLE t (a integer REFERENCES parent ON DELETE CASCADE ON UPDATE SET NULL, b text REFERENCES parent (code), c bigint)",
 	columns => 'a,b,c', good => sub { rotated($_[0], $_[0], '') . ",c$_[0],5" }, bad => [ '41,c1,5', '1,c41,5', '-1,c-1,5', 'x,c1,5' ]);
+kind('foreign key, columns in another order', make => "$parent CREATE TABLE t (id uuid, n integer, code text REFERENCES parent (code), a integer)",
+	columns => 'n,a,code,id', good => sub { "1,2147483647,c$_[0],a0eebc999c0b4ef8bb6d6bb9bd380a11" }, bad => [ '1,2,c41,', '1,2,,x' ]);
 kind('foreign key, several columns', make => "$parent CREATE TABLE t (a integer, b varchar(5), c integer, d text, FOREIGN KEY (a, b) REFERENCES parent (id, code), FOREIGN KEY (c, d) REFERENCES parent (id, code) MATCH FULL)",
 	columns => 'a,b,c,d', good => sub { rotated($_[0], "$_[0],c$_[0],,", ",c99,$_[0],c$_[0]", "99,,$_[0],c$_[0]") }, bad => [ '1,c2,,', ',,1,c2', ',,1,', ',,,c1', '50,c50,50,c50' ]);
 kind('foreign key, deferred', make => "$parent CREATE TABLE t (a integer REFERENCES parent DEFERRABLE INITIALLY DEFERRED)", columns => 'a', good => sub { $_[0] }, bad => [ '41', '42', 'x' ]);
