@@ -53,6 +53,8 @@ ok(!$failed, 'the law holds in all cases');
 
 sub progress { return sprintf('%d cases, %d records, seeds %d to %d, %.1f cases a second', $run, $records, $seed, $seed + $run - 1, $run / (time - $start)) }
 
+note $session->query("SELECT format('%s x %s %s', count(*), sqlstate, left(regexp_replace(message, '[^a-z ].*', ''), 60)) FROM rejected_rows GROUP BY sqlstate, left(regexp_replace(message, '[^a-z ].*', ''), 60) ORDER BY count(*) DESC");
+
 $session->quit;
 $node->stop;
 done_testing();

@@ -87,6 +87,8 @@ sub documented
 	return 1 if $ours =~ /^end-of-copy marker/ && $record->{bytes} =~ /^\\\.[\r\n]*$/;
 	# A quote that never closes: COPY reads on behind its line.
 	return 1 if $ours eq 'unterminated CSV quoted field' && $copy;
+	# Lines end as the first one does, also if that is refused: for COPY another one is then the first.
+	return 1 if $ours =~ /newline|carriage return/ && !$case->{dialect}{header};
 	return 0 if !$copy;
 	# A message is clipped.
 	return 1 if $copy->{sqlstate} eq $reject->{sqlstate} && length($ours) > 4000 && index($copy->{message}, substr($ours, 0, 4000)) == 0;
@@ -96,6 +98,8 @@ sub documented
 	return 1 if $reject->{sqlstate} eq '22021' && $copy->{sqlstate} eq '22021' && index($copy->{message}, $ours) == 0;
 	# Several keys are looked at in another order.
 	return 1 if $case->{table}{keys} > 1 && $reject->{sqlstate} =~ /^2350[35]$/ && $copy->{sqlstate} =~ /^2350[35]$/;
+	# What an AFTER trigger refuses leaves its key to another record, which COPY then meets before the trigger fires.
+	return 1 if $case->{table}{collide} && $copy->{sqlstate} eq '23505' && grep { / AFTER INSERT / } @{ $case->{table}{more} };
 	return 0;
 }
 
@@ -114,7 +118,7 @@ sub broken_laws
 	$_->{bytes} = substr($bytes, $_->{offset}, $_->{size}) for @{ $run->{records} };
 	$session->query("DROP SCHEMA IF EXISTS imp, cop CASCADE;\n" . table_sql($case, 'imp') . ";\n" . table_sql($case, 'cop') . "; SET search_path = public");
 
-	my ($same, @wrong);
+	my ($same, @wrong); # the refused records that cop.t is without
 	for my $variant (@{ $case->{variants} })
 	{
 		my $name = "chunk_size $variant->[0], max_workers $variant->[1], writer $variant->[2]";
@@ -127,8 +131,8 @@ sub broken_laws
 		{
 			@broken = (without_refused($run, $result), difference($run));
 			@broken = with_one($run, $result) if !@broken;
-			# For the other variants.
 			copy_clean($run, $result) if !@broken;
+			$same = $set;
 		}
 		elsif ($set ne $same)
 		{
@@ -138,7 +142,6 @@ sub broken_laws
 		{
 			@broken = difference($run);
 		}
-		$same //= $set;
 		push @wrong, map { "$name: $_" } @broken;
 		last if @wrong;
 	}
