@@ -107,6 +107,7 @@ help:
 	@echo 'make test            install what is missing, build, run every test on private servers'
 	@echo '                     (SUITES="unit sanitize regress isolation tap" and TESTS="name ..." select)'
 	@echo 'make test-all        the same and the slow tests'
+	@echo 'make soak            random tables and files against COPY, for TIME=600 seconds, from case SEED=n on'
 	@echo 'make lint            formatting, static analysis, rules, two compilers'
 	@echo 'make format          let clang-format rewrite the sources'
 	@echo 'make demo            load a data set on a private server (DATA=file.csv or a directory)'
@@ -118,6 +119,9 @@ test:
 
 test-all:
 	@test/run.sh all
+
+soak:
+	@test/soak.sh
 
 lint:
 	@test/lint.sh
@@ -137,7 +141,7 @@ build/installcheck:
 # The demo's server lives below build/.
 clean: demo-stop
 
-.PHONY: all help test test-all lint format demo demo-stop clean
+.PHONY: all help test test-all soak lint format demo demo-stop clean
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)

@@ -38,8 +38,9 @@ while (!$failed && ($seconds ? time - $start < $seconds : $run < $cases))
 		my $least = minimised($session, $case, 120);
 		my @still = broken_laws($session, $least);
 		($least, @still) = ($case, @wrong) if !@still;
-		my $script = write_file("case-$case->{seed}.sh", script_of($least, @still));
-		diag(join("\n", "SEED=$case->{seed} CASES=1 runs it again", @wrong, 'and with less:', PostgreSQL::Test::Utils::slurp_file($script)));
+		my $script = "$ENV{TESTDIR}/case-$case->{seed}.sh";
+		PostgreSQL::Test::Utils::append_to_file($script, script_of($least, @still));
+		diag(join("\n", "SEED=$case->{seed} CASES=1 runs it again", @wrong, "and with less, $script:", PostgreSQL::Test::Utils::slurp_file($script)));
 	}
 	if ($seconds && time - $told > 10)
 	{

@@ -21,7 +21,7 @@ sub random_case
 	my $dialect = random_dialect($table);
 	my %case = (seed => $seed, table => $table, dialect => $dialect, head => random_head($table, $dialect), records => random_records($table, $dialect));
 	# A simple one, and two others.
-	$case{variants} = [ [ 30000, 1, 'auto' ], [ one_of(1, between(2, 10)), between(1, 4), 'auto' ], [ one_of(1, between(2, 40), 30000), between(1, 4), 'spi' ] ];
+	$case{variants} = [ [ 30000, 1, 1, 'auto' ], [ one_of(1, between(2, 10)), one_of(1, 12), between(1, 4), 'auto' ], [ one_of(1, between(2, 40), 30000), one_of(1, 12), between(1, 4), 'spi' ] ];
 	return \%case;
 }
 
@@ -74,10 +74,10 @@ sub script_of
 {
 	my ($case, @wrong) = @_;
 	my $bytes = join('', $case->{head}, @{ $case->{records} }) =~ s/([^ -~]|[\\%'])/sprintf('\\%03o', ord $1)/ger;
-	my ($chunk_size, $workers, $writer) = @{ $case->{variants}[0] };
+	my ($chunk_size, $min_chunks, $workers, $writer) = @{ $case->{variants}[0] };
 	my $sql = join(";\n", 'CREATE EXTENSION movielens_ingest', shared_objects() =~ s/\s*\z//r, table_sql($case, 'cop'), table_sql($case, 'imp'),
 		"SET movielens_ingest.writer = $writer",
-		"SELECT ml_import(:'file', 'imp.t', " . import_options($case->{dialect}) . ", chunk_size => $chunk_size, min_chunks => 1, max_workers => $workers) AS id \\gset\n"
+		"SELECT ml_import(:'file', 'imp.t', " . import_options($case->{dialect}) . ", chunk_size => $chunk_size, min_chunks => $min_chunks, max_workers => $workers) AS id \\gset\n"
 		. 'SELECT status, row_count, success_count, error_count, skipped_count FROM ml_wait(:id)',
 		'SELECT row_number, line_number, column_name, sqlstate, message, raw_line, raw_bytes FROM rejected_rows WHERE uploaded_file_id = :id ORDER BY 1',
 		'TABLE imp.t', copy_command($case, ':file') =~ s/':file'/:'file'/r, 'TABLE cop.t', '');

@@ -107,7 +107,7 @@ sub documented
 
 sub bytes_of { my ($case) = @_; return join('', $case->{head}, @{ $case->{records} }) }
 
-# Each variant is [ chunk_size, max_workers, writer ]. Returns what is not as it should be, as text; nothing: all is well.
+# Each variant is [ chunk_size, min_chunks, max_workers, writer ]. Returns what is not as it should be, as text; nothing: all is well.
 sub broken_laws
 {
 	my ($session, $case) = @_;
@@ -121,7 +121,7 @@ sub broken_laws
 	my ($same, @wrong); # the refused records that cop.t is without
 	for my $variant (@{ $case->{variants} })
 	{
-		my $name = "chunk_size $variant->[0], max_workers $variant->[1], writer $variant->[2]";
+		my $name = "chunk_size $variant->[0], min_chunks $variant->[1], max_workers $variant->[2], writer $variant->[3]";
 		my ($result, $error) = import_file($run, $variant);
 		return "$name: $error" if defined $error;
 		my $set = join("\n", map { "$_->{row_number} $_->{sqlstate} $_->{message}" } @{ $result->{rejects} });
@@ -159,10 +159,10 @@ sub other_lines
 sub import_file
 {
 	my ($run, $variant) = @_;
-	my ($chunk_size, $workers, $writer) = @$variant;
+	my ($chunk_size, $min_chunks, $workers, $writer) = @$variant;
 	my $options = import_options($run->{case}{dialect});
 	my ($id, $error) = $run->{session}->try("TRUNCATE imp.t; SET movielens_ingest.writer = $writer;
-		SELECT ml_import('$run->{file}', 'imp.t', $options, chunk_size => $chunk_size, min_chunks => 1, max_workers => $workers, force => true)");
+		SELECT ml_import('$run->{file}', 'imp.t', $options, chunk_size => $chunk_size, min_chunks => $min_chunks, max_workers => $workers, force => true)");
 	return (undef, $error) if defined $error;
 	(my $json, $error) = $run->{session}->try("SELECT id FROM ml_wait($id, '60 s') \\g /dev/null
 		SELECT json_build_object('file', (SELECT row_to_json(f) FROM uploaded_files f WHERE id = $id),

@@ -118,6 +118,8 @@ sub random_table
 {
 	my $count = between(1, 8);
 	my @columns = map { { name => $names[$_], sql => quoted($names[$_]), type => one_of(sort keys %types) } } 0 .. $count - 1;
+	# A key of two columns would be rare otherwise.
+	($columns[0]{type}, $columns[-1]{type}) = ('parent', 'code') if $count > 1 && chance(0.1);
 	my %table = (columns => \@columns, more => [], collide => 0, keys => 0, next => 1);
 	my @definitions;
 	for my $column (@columns)
