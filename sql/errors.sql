@@ -110,9 +110,9 @@ SELECT refusal('things.csv', $$'things', max_retries => -1$$);
 SELECT refusal('things.csv', $$'things', max_retries => 101$$);
 SELECT refusal('things.csv', $$'things', format => true$$);
 
--- Encodings that would have to be converted first.
+-- A quote that may be a part of another character of the file.
 SET client_encoding = SJIS;
-SELECT refusal('things.csv', $$'things'$$);
+SELECT refusal('things.csv', $$'things', quote => '|'$$);
 RESET client_encoding;
 
 -- Where nothing can be started.

@@ -160,15 +160,14 @@ SELECT count(*) - :before AS new FROM uploaded_files;
 SELECT DISTINCT status FROM (SELECT * FROM uploaded_files ORDER BY id DESC LIMIT 4) f;
 
 -- The summary: columns as wide as they have to be, the reasons, an import that was never begun.
-CREATE FUNCTION lines(text) RETURNS SETOF text LANGUAGE sql AS $$ SELECT regexp_split_to_table($1, '\n') $$;
 SELECT min(f.id) AS a FROM uploaded_files f JOIN rejected_rows r ON r.uploaded_file_id = f.id WHERE file_name = 'ratings.csv' \gset
 SELECT max(id) AS b FROM uploaded_files WHERE status = 'Failed' \gset
 SELECT max(id) AS c FROM uploaded_files WHERE file_name = 'genome-scores.csv' \gset
 UPDATE uploaded_files SET row_count = 12345678 + error_count, success_count = 12345678, unprocessed_count = 0, processing_duration = '1 hour 1 ms' WHERE id = :a;
 UPDATE uploaded_files SET processing_duration = NULL, start_time = NULL WHERE id = :b;
 UPDATE uploaded_files SET processing_duration = '0' WHERE id = :c;
-SELECT '|' || l || '|' FROM lines(_summary_lines(ARRAY[:a, :b, :c])) l;
-SELECT '|' || l || '|' FROM lines(_summary_lines(ARRAY[:c])) l;
+SELECT '|' || l || '|' FROM unnest(_summary_lines(ARRAY[:a, :b, :c])) l;
+SELECT '|' || l || '|' FROM unnest(_summary_lines(ARRAY[:c])) l;
 -- One that has ended has no line of progress.
 SELECT _progress_lines(ARRAY[:a]) IS NULL;
 
@@ -187,7 +186,7 @@ $$;
 SELECT pg_advisory_lock(4711);
 SELECT ml_import(:'movies', 'films', max_workers => 1, chunk_size => 1000, min_chunks => 1, force => true) AS id \gset
 CALL held();
-SELECT '|' || regexp_replace(l, '  [0-9,]+/s  .* left', '  R/s  TIME left') || '|' FROM lines(_progress_lines(ARRAY[:id])) l;
+SELECT '|' || regexp_replace(l, '  [0-9,]+/s  .* left', '  R/s  TIME left') || '|' FROM unnest(_progress_lines(ARRAY[:id])) l;
 SELECT pg_advisory_unlock(4711);
 SELECT status, success_count FROM ml_wait(:id);
 -- In the call itself there is one a second.

@@ -153,7 +153,7 @@ COMMENT ON COLUMN @extschema@.rejected_rows.line_number IS 'line of the file whe
 COMMENT ON COLUMN @extschema@.rejected_rows.byte_offset IS 'offset of its first byte in the file';
 COMMENT ON COLUMN @extschema@.rejected_rows.column_name IS 'column of the table that refused it, where there is one';
 COMMENT ON COLUMN @extschema@.rejected_rows.sqlstate IS 'SQLSTATE of the reason, as COPY would give it';
-COMMENT ON COLUMN @extschema@.rejected_rows.message IS 'the reason, as COPY would word it';
+COMMENT ON COLUMN @extschema@.rejected_rows.message IS 'the reason, as COPY would word it, clipped to 8192 bytes';
 COMMENT ON COLUMN @extschema@.rejected_rows.detail IS 'more about the reason';
 COMMENT ON COLUMN @extschema@.rejected_rows.raw_line IS 'the record, without its line end; bytes that are not text as \xHH, clipped to 8192 bytes';
 COMMENT ON COLUMN @extschema@.rejected_rows.raw_bytes IS 'the record byte for byte, where raw_line is not';
@@ -323,6 +323,8 @@ LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', '_inserting';
 COMMENT ON FUNCTION @extschema@._inserting(integer)
     IS 'internal: tells the process that loads a chunk which record its INSERT statement is at';
+-- The statement runs as whoever imports, whatever the default privileges are.
+GRANT EXECUTE ON FUNCTION @extschema@._inserting(integer) TO PUBLIC;
 
 CREATE FUNCTION @extschema@.ml_import(
     path           text,
@@ -531,7 +533,7 @@ COMMENT ON COLUMN @extschema@.ml_progress.resume IS 'the call that goes on with 
  * Load, and watch.
  */
 
-CREATE FUNCTION @extschema@._progress_lines(ids bigint[]) RETURNS text
+CREATE FUNCTION @extschema@._progress_lines(ids bigint[]) RETURNS text[]
 LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -544,16 +546,16 @@ AS $$
           FROM @extschema@.uploaded_files f LEFT JOIN @extschema@.ml_progress p ON p.id = f.id
          WHERE f.id = ANY (ids)
     )
-    SELECT string_agg(format('%s  %s %s %%  %s of %s rows  %s/s  %s left  %s rejects',
+    SELECT array_agg(format('%s  %s %s %%  %s of %s rows  %s/s  %s left  %s rejects',
                              rpad(file_name, width), bar, to_char(percent, 'FM990.0'), to_char(rows, 'FM999,999,999,990'),
                              coalesce(to_char(row_count, 'FM999,999,999,990'), '?'),
                              coalesce(to_char(rows_per_second, 'FM999,999,999,990'), '?'),
-                             coalesce(time_left::text, '?'), rejects), E'\n' ORDER BY place)
+                             coalesce(time_left::text, '?'), rejects) ORDER BY place)
       FROM import WHERE phase IN ('loading', 'analyzing', 'planning')
 $$;
 COMMENT ON FUNCTION @extschema@._progress_lines(bigint[]) IS 'internal: what ml_load() shows once a second';
 
-CREATE FUNCTION @extschema@._summary_lines(ids bigint[]) RETURNS text
+CREATE FUNCTION @extschema@._summary_lines(ids bigint[]) RETURNS text[]
 LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -597,7 +599,7 @@ AS $$
                   FROM @extschema@.uploaded_files f WHERE f.id = ANY (ids)) r
          WHERE rest > 0
     )
-    SELECT string_agg(line, E'\n' ORDER BY part, place, row_number) FROM line
+    SELECT array_agg(line ORDER BY part, place, row_number) FROM line
 $$;
 COMMENT ON FUNCTION @extschema@._summary_lines(bigint[]) IS 'internal: what ml_load() shows at the end';
 

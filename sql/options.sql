@@ -249,7 +249,7 @@ SELECT refusals(:'file', $$escape => '\\'$$, $$ESCAPE '\\'$$);
 SELECT refusals(:'file', $$escape => E'\r'$$);
 SELECT refusals(:'file', $$encoding => 'utf-9'$$, $$ENCODING 'utf-9'$$);
 SELECT refusals(:'file', $$encoding => ''$$, $$ENCODING ''$$);
-SELECT refusals(:'file', $$encoding => 'sjis'$$);
+SELECT refusals(:'file', $$encoding => 'sjis', quote => '|'$$);
 SELECT refusals(:'file', $$encoding => 'mule_internal'$$, $$ENCODING 'mule_internal'$$);
 
 SELECT refusals(:'file', $$columns => '{a,x}'$$, '', '(a, x)');

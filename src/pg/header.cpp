@@ -1,9 +1,11 @@
 #include "pg/header.hpp"
 
 #include "core/field_splitter.hpp"
+#include "core/file_kind.hpp"
 #include "core/record_scanner.hpp"
 #include "pg/boundary.hpp"
 #include "pg/column_list.hpp"
+#include "pg/error_text.hpp"
 #include "pg/pg.hpp"
 #include "pg/record_text.hpp"
 #include "pg/source_file.hpp"
@@ -151,31 +153,96 @@ void skip_header(Import *import, Relation target, const FileHead *head) {
     }
 }
 
-} // namespace
+bool is_matched_by_name(const Import *import) { return import->options.header && import->options.columns == NIL; }
 
-void read_header(Import *import, Relation target) {
-    const bool by_name = import->options.header && import->options.columns == NIL;
-
-    if (import->options.columns != NIL) {
-        set_columns_by_option(import, target);
-    } else if (!by_name) {
-        set_all_columns(import, target);
-    }
-    if (by_name && import->file.size == 0) {
-        ereport(ERROR, (errcode(ERRCODE_BAD_COPY_FILE_FORMAT), errmsg("file \"%s\" is empty", import->path),
-                        errhint("The first line of a file names its columns.")));
-    }
-
+/* Sets line_end, data_start and data_line, and matches the header. */
+void find_data(Import *import, Relation target) {
     const FileHead head = read_head(import);
+
     import->data_start = static_cast<int64>(head.start);
     import->data_line = 1;
-    if (import->options.header && (by_name || head.size > head.start)) {
+    if (import->options.header && (is_matched_by_name(import) || head.size > head.start)) {
         skip_header(import, target, &head);
     } else {
         import->line_end = find_line_end(import, &head);
     }
     close_source_file(head.fd);
     set_forced_columns(import, target);
+}
+
+/* Raises an error if the first record cannot be loaded. */
+void require_first_record(const Import *import, Relation target) {
+    const FileHead head = read_head(import);
+    core::RecordScanner scanner(dialect_of(import));
+    core::Record record;
+    const auto start = static_cast<size_t>(import->data_start);
+    size_t pos = start;
+    HeapTuple tuple;
+    Refusal why;
+
+    close_source_file(head.fd);
+    if (pos > head.size || (!scanner.next(head.bytes, head.size, &pos, &record) && !scanner.finish(&record))) {
+        return;
+    }
+    const RecordPlace place = {start, static_cast<size_t>(record.content), 1, record.fault};
+    const Piece piece = {head.bytes, 0, 1, &place, 1};
+    TupleFormer *former = make_tuple_former(import, target, TupleShape::Fields);
+    if (form_tuple(former, &piece, 0, true, &tuple, &why) == Formed::Refused) {
+        ereport(ERROR, (errcode(why.sqlerrcode), errmsg_internal("%s", why.message)));
+    }
+}
+
+struct Opening {
+    Import import;
+    Relation target;
+};
+
+void try_as_csv(void *argument) {
+    auto *opening = static_cast<Opening *>(argument);
+
+    find_data(&opening->import, opening->target);
+    if (!is_matched_by_name(&opening->import)) {
+        require_first_record(&opening->import, opening->target);
+    }
+}
+
+/* A file that looks like another kind of file may be CSV all the same: if it fits the table. */
+void require_csv(const Import *import, Relation target) {
+    const FileHead head = read_head(import);
+    const core::FileKind *kind = core::file_kind(head.bytes, head.size);
+
+    close_source_file(head.fd);
+    pfree(head.bytes);
+    if (kind == nullptr) {
+        return;
+    }
+    Opening opening = {*import, target};
+    ErrorData *error = try_in_subtransaction(try_as_csv, &opening);
+    if (error != nullptr && is_cancel(error)) {
+        ReThrowError(error);
+    }
+    if (error != nullptr) {
+        ereport(ERROR,
+                (errcode(ERRCODE_BAD_COPY_FILE_FORMAT), errmsg("file \"%s\" looks like %s", import->path, kind->name),
+                 errdetail("Read as CSV, it gives the error: %s", show_control_characters(error->message)),
+                 errhint("%s", kind->remedy)));
+    }
+}
+
+} // namespace
+
+void read_header(Import *import, Relation target) {
+    if (import->options.columns != NIL) {
+        set_columns_by_option(import, target);
+    } else if (!import->options.header) {
+        set_all_columns(import, target);
+    }
+    if (is_matched_by_name(import) && import->file.size == 0) {
+        ereport(ERROR, (errcode(ERRCODE_BAD_COPY_FILE_FORMAT), errmsg("file \"%s\" is empty", import->path),
+                        errhint("The first line of a file names its columns.")));
+    }
+    require_csv(import, target);
+    find_data(import, target);
 }
 
 } // namespace movielens_ingest::pg

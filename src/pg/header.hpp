@@ -11,7 +11,7 @@ namespace movielens_ingest::pg {
 /*
  * Reads the beginning of import->path, and finds the columns of its fields: by the option, by the header, or all of the
  * table. Sets columns, column_count, line_end, data_start and data_line. Raises 22P04 for a header that is missing or
- * malformed, and what column_list.hpp says.
+ * malformed, or for a file that is of another kind and does not fit, and what column_list.hpp says.
  */
 void read_header(Import *import, Relation target);
 

@@ -1,5 +1,7 @@
 #include "pg/identity.hpp"
 
+#include "pg/error_text.hpp"
+
 namespace movielens_ingest::pg {
 
 namespace {
@@ -57,7 +59,7 @@ void commit_transaction() {
 
 ErrorData *abort_transaction(MemoryContext context) {
     MemoryContextSwitchTo(context);
-    ErrorData *error = CopyErrorData();
+    ErrorData *error = copy_error();
     FlushErrorState();
     ConditionVariableCancelSleep();
     AbortCurrentTransaction(); /* restores the user and the security context that the transaction began with */

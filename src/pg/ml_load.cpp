@@ -4,6 +4,7 @@
 #include "pg/boundary.hpp"
 #include "pg/cancel_import.hpp"
 #include "pg/data_set.hpp"
+#include "pg/error_text.hpp"
 #include "pg/import_options.hpp"
 #include "pg/import_wait.hpp"
 #include "pg/internal_function.hpp"
@@ -26,7 +27,7 @@ struct Load {
     int count;
 };
 
-/* One of the texts that the extension's SQL makes of the imports, line by line. */
+/* The lines that one of the extension's SQL functions makes of the imports. */
 void report(const Load *load, const char *function) {
     Datum ids[kMostImports];
     /* A function of SQL keeps its plans, a megabyte, as long as the context that it was looked up in. */
@@ -44,10 +45,15 @@ void report(const Load *load, const char *function) {
 
     PushActiveSnapshot(GetLatestSnapshot());
     const Datum made = call_internal(load->schema, function, arguments, types, 1);
-    char *lines = made == Datum(0) ? nullptr : TextDatumGetCString(made);
+    Datum *lines = nullptr;
+    int count = 0;
+    if (made != Datum(0)) {
+        deconstruct_array(DatumGetArrayTypeP(made), TEXTOID, -1, false, TYPALIGN_INT, &lines, nullptr, &count);
+    }
     PopActiveSnapshot();
-    for (char *line; lines != nullptr && (line = strsep(&lines, "\n")) != nullptr;) {
-        ereport(INFO, (errmsg_internal("%s", line)));
+    for (int i = 0; i < count; i++) {
+        /* They quote the file, and are made for a terminal. */
+        ereport(INFO, (errmsg_internal("%s", show_control_characters(TextDatumGetCString(lines[i])))));
     }
     MemoryContextSwitchTo(caller);
     MemoryContextDelete(context);
@@ -138,13 +144,14 @@ void require_completed(const Load *load) {
         }
     }
     if (failed > 0) {
-        ImportFailure failure = read_failure(&load->ledger, first.id);
+        const ImportFailure failure = read_failure(&load->ledger, first.id);
+        const char *file_name = show_control_characters(failure.file_name);
 
         ereport(ERROR, (errcode(failure.sqlerrcode),
                         load->count == 1 ? errmsg("import " INT64_FORMAT " of file \"%s\" ended %s", first.id,
-                                                  failure.file_name, first.status)
+                                                  file_name, first.status)
                                          : errmsg("%d of %d imports did not complete", failed, load->count),
-                        errdetail("%s: %s", failure.file_name, failure.message),
+                        errdetail("%s: %s", file_name, show_control_characters(failure.message)),
                         errhint("When the cause is gone, load the rest with ml_resume(" INT64_FORMAT ").", first.id)));
     }
 }

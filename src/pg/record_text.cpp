@@ -8,14 +8,6 @@ bool needs_conversion(int encoding) {
 }
 
 void check_file_encoding(int encoding) {
-    if (PG_ENCODING_IS_CLIENT_ONLY(encoding)) {
-        /* Their trail bytes can look like a delimiter or a quote: they would have to be converted before they are
-         * scanned. */
-        ereport(ERROR,
-                (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                 errmsg("files in encoding \"%s\" cannot be imported", pg_encoding_to_char(encoding)),
-                 errhint("Convert the file, and name the encoding that it then has with the option \"encoding\".")));
-    }
     if (needs_conversion(encoding) && !OidIsValid(FindDefaultConversionProc(encoding, GetDatabaseEncoding()))) {
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FUNCTION),
                         errmsg("default conversion function for encoding \"%s\" to \"%s\" does not exist",

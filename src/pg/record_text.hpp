@@ -7,7 +7,7 @@
 
 namespace movielens_ingest::pg {
 
-/* Raises 0A000 for an encoding of files that cannot be read, and 42883 for one that cannot be converted. */
+/* Raises 42883 for an encoding that cannot be converted. */
 void check_file_encoding(int encoding);
 
 /* Text of the encoding is not what the database stores. */

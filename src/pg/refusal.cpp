@@ -1,20 +1,23 @@
 #include "pg/refusal.hpp"
 
+#include "core/error_fate.hpp"
+#include "pg/error_text.hpp"
 #include "pg/pg.hpp"
+#include "pg/subtransaction.hpp"
 
 namespace movielens_ingest::pg {
 
-namespace {
+bool is_records_own(const ErrorData *error) {
+    /* A violated policy has the SQLSTATE of a missing privilege. */
+    const bool policy = error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE && error->funcname != nullptr &&
+                        strcmp(error->funcname, "ExecWithCheckOptions") == 0;
 
-const char *copy_text(const char *text, MemoryContext context) {
-    return text != nullptr ? MemoryContextStrdup(context, text) : nullptr;
+    return policy || core::error_fate(sqlstate_of(error)) == core::ErrorFate::Reject;
 }
 
-} // namespace
-
 Refusal copy_refusal(const Refusal *why, MemoryContext context) {
-    return {why->sqlerrcode, copy_text(why->message, context), copy_text(why->detail, context),
-            copy_text(why->column, context)};
+    return {why->sqlerrcode, copy_error_text(why->message, context), copy_error_text(why->detail, context),
+            why->column != nullptr ? MemoryContextStrdup(context, why->column) : nullptr};
 }
 
 } // namespace movielens_ingest::pg

@@ -14,7 +14,10 @@ struct Refusal {
     const char *column; /* to blame; or null */
 };
 
-/* In the given memory context. */
+/* An error is a record's own, by its SQLSTATE (core::error_fate), or a violated policy. */
+bool is_records_own(const ErrorData *error);
+
+/* In the given memory context, with texts as error_text.hpp clips them. */
 Refusal copy_refusal(const Refusal *why, MemoryContext context);
 
 } // namespace movielens_ingest::pg

@@ -16,9 +16,8 @@ namespace movielens_ingest::pg {
 namespace {
 
 void require_target_outside_ledger(const Ledger *ledger, Relation target) {
-    if (RelationGetNamespace(target) == get_rel_namespace(ledger->files) &&
-        (RelationGetRelid(target) == ledger->files || strcmp(RelationGetRelationName(target), "process_chunks") == 0 ||
-         strcmp(RelationGetRelationName(target), "rejected_rows") == 0)) {
+    if (getExtensionOfObject(RelationRelationId, RelationGetRelid(target)) ==
+        getExtensionOfObject(RelationRelationId, ledger->files)) {
         ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
                         errmsg("cannot import into table \"%s\" of extension \"movielens_ingest\"",
                                RelationGetRelationName(target))));
@@ -36,12 +35,22 @@ void require_new_file(const Ledger *ledger, const Import *import) {
     }
 }
 
+/*
+ * Can this byte be a part of another character? In the encodings that only clients may have (SJIS, BIG5, GBK, ...) the
+ * bytes behind the first one of a character may be ASCII, but never below 0x30: so line ends and the usual quotes are
+ * what they seem to be.
+ */
+bool may_be_part_of_character(char c, int encoding) {
+    return IS_HIGHBIT_SET(c) || (PG_ENCODING_IS_CLIENT_ONLY(encoding) && c >= 0x30);
+}
+
 /* Quotes are looked for in the file, before it is converted as COPY does it first. */
 void require_characters_of_file(const Import *import) {
-    if (needs_conversion(import->encoding) &&
-        (IS_HIGHBIT_SET(import->options.quote) || IS_HIGHBIT_SET(import->options.escape))) {
+    if (needs_conversion(import->encoding) && (may_be_part_of_character(import->options.quote, import->encoding) ||
+                                               may_be_part_of_character(import->options.escape, import->encoding))) {
         ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                        errmsg("quote and escape must be ASCII characters in a file of encoding \"%s\"",
+                        errmsg("quote and escape must not be bytes that can be part of another character in a file of "
+                               "encoding \"%s\"",
                                pg_encoding_to_char(import->encoding)),
                         errdetail("The encoding of the database is \"%s\".", GetDatabaseEncodingName())));
     }

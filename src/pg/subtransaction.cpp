@@ -1,5 +1,7 @@
 #include "pg/subtransaction.hpp"
 
+#include "pg/error_text.hpp"
+
 namespace movielens_ingest::pg {
 
 namespace {
@@ -26,8 +28,8 @@ ErrorData *run_in_subtransaction(void (*work)(void *), void *argument, bool comm
     }
     PG_CATCH();
     {
-        MemoryContextSwitchTo(context);
-        error = CopyErrorData();
+        MemoryContextSwitchTo(AllocSetContextCreate(context, "movielens_ingest error", ALLOCSET_SMALL_SIZES));
+        error = copy_error();
         FlushErrorState();
         RollbackAndReleaseCurrentSubTransaction();
     }
@@ -51,6 +53,8 @@ void run_and_undo(void (*work)(void *), void *argument) {
         ReThrowError(error);
     }
 }
+
+void free_error(ErrorData *error) { MemoryContextDelete(GetMemoryChunkContext(error)); }
 
 bool is_cancel(const ErrorData *error) {
     return error->sqlerrcode == ERRCODE_QUERY_CANCELED && error->funcname != nullptr &&

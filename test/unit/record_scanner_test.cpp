@@ -1,4 +1,5 @@
 #include "core/record_scanner.hpp"
+#include "feed.hpp"
 #include "reference.hpp"
 
 #include <gtest/gtest.h>
