@@ -115,13 +115,12 @@ Placed first_record(const std::string &rest, const Dialect &dialect, LineEnd *li
     if (*line_end == LineEnd::Cr && starts_with(rest, "\\.\r"))
         return Placed{0, 3, 2, 1, RecordFault::EndOfCopyMarker};
 
-    /* "end-of-copy marker does not match previous newline style" */
     if (*line_end == LineEnd::Lf && starts_with(rest, "\\.\r"))
-        fault = RecordFault::UnquotedCarriageReturn;
+        fault = RecordFault::MismatchedMarker;
     if (*line_end == LineEnd::CrLf && starts_with(rest, "\\.\r\r"))
-        fault = RecordFault::UnquotedCarriageReturn;
+        fault = RecordFault::MismatchedMarker;
     if (*line_end == LineEnd::Cr && starts_with(rest, "\\.\n"))
-        fault = RecordFault::UnquotedNewline;
+        fault = RecordFault::MismatchedMarker;
 
     Quotes quotes{dialect};
     std::vector<RecordFault> faults; /* the fault as it stood before each byte */
