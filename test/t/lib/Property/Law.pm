@@ -87,8 +87,9 @@ sub documented
 	return 1 if $ours =~ /^end-of-copy marker/ && $record->{bytes} =~ /^\\\.[\r\n]*$/;
 	# A quote that never closes: COPY reads on behind its line.
 	return 1 if $ours eq 'unterminated CSV quoted field' && $copy;
-	# Lines end as the first one does, also if that is refused: for COPY another one is then the first.
-	return 1 if $ours =~ /newline|carriage return/ && !$case->{dialect}{header};
+	# Lines end as the first one does, also if that is refused: for COPY another one is then the first. Or an LF comes to stand
+	# behind the CR that ends the header.
+	return 1 if $ours =~ /newline|carriage return/ && (!$case->{dialect}{header} || ($case->{dialect}{line_end} eq "\r" && $record->{bytes} =~ /^\n/));
 	return 0 if !$copy;
 	# A message is clipped.
 	return 1 if $copy->{sqlstate} eq $reject->{sqlstate} && length($ours) > 4000 && index($copy->{message}, substr($ours, 0, 4000)) == 0;
