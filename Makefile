@@ -21,6 +21,7 @@ SOURCES = \
 	src/pg/cancel_import.cpp \
 	src/pg/chunk_attempt.cpp \
 	src/pg/chunk_loader.cpp \
+	src/pg/chunk_work.cpp \
 	src/pg/chunk_writer.cpp \
 	src/pg/column_list.cpp \
 	src/pg/data_set.cpp \
@@ -70,6 +71,7 @@ SOURCES = \
 	src/pg/row_description.cpp \
 	src/pg/same_file.cpp \
 	src/pg/seat.cpp \
+	src/pg/self_references.cpp \
 	src/pg/session.cpp \
 	src/pg/settings.cpp \
 	src/pg/shared_batch.cpp \

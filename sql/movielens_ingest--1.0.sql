@@ -323,6 +323,8 @@ LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', '_inserting';
 COMMENT ON FUNCTION @extschema@._inserting(integer)
     IS 'internal: tells the process that loads a chunk which record its INSERT statement is at';
+-- The statement runs as whoever imports, whatever the default privileges are.
+GRANT EXECUTE ON FUNCTION @extschema@._inserting(integer) TO PUBLIC;
 
 CREATE FUNCTION @extschema@.ml_import(
     path           text,

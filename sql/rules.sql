@@ -87,6 +87,37 @@ SELECT ml_import(:'file', 'guarded') AS id \gset
 SELECT sqlstate, detail FROM rejected_rows WHERE uploaded_file_id = :id;
 RESET ROLE;
 
+-- An empty value has its comma in the detail.
+CREATE TABLE empties (a text, b integer CHECK (b > 0));
+\! printf 'a,b\n"",-1\n' > "$D/empties.csv"
+\set file :dir /empties.csv
+SELECT ml_import(:'file', 'empties') AS id \gset
+:ended
+SELECT detail FROM rejected_rows WHERE uploaded_file_id = :id;
+
+-- A generation expression that cannot even be planned is no record's fault.
+CREATE FUNCTION offset_of(integer) RETURNS integer IMMUTABLE LANGUAGE plpgsql AS $$BEGIN RETURN $1; END$$;
+CREATE TABLE generated (a integer, g integer GENERATED ALWAYS AS (a + offset_of(1)) STORED);
+CREATE OR REPLACE FUNCTION offset_of(integer) RETURNS integer IMMUTABLE LANGUAGE plpgsql
+AS $$BEGIN RAISE EXCEPTION 'no offset'; END$$;
+\set file :dir /numbers.csv
+SELECT ml_import(:'file', 'generated', min_chunks => 1) AS id \gset
+:ended
+SELECT count(*) FROM generated;
+
+-- A trigger that calls the function of the spi writer puts the blame on nobody else.
+CREATE TABLE blamed (a integer);
+CREATE FUNCTION blame() RETURNS trigger LANGUAGE plpgsql AS
+$$BEGIN
+    PERFORM ingest._inserting(0);
+    IF NEW.a = 3 THEN RAISE EXCEPTION 'not 3'; END IF;
+    RETURN NEW;
+END$$;
+CREATE TRIGGER blame BEFORE INSERT ON blamed FOR EACH ROW EXECUTE FUNCTION blame();
+SELECT ml_import(:'file', 'blamed', min_chunks => 1) AS id \gset
+:ended
+:rejects
+
 -- A refused record of a file in another encoding is shown as text, and kept as it was.
 CREATE TABLE texts (a integer, b text);
 \! printf 'a,b\nx,\351t\351\ny,\303\251\n1,\351\n' > "$D/latin.csv"

@@ -385,6 +385,7 @@ void prepare(Batch *batch, int64 batch_id) {
 
     begin_transaction(&loader->identity);
     const MemoryContext transaction_context = MemoryContextSwitchTo(TopMemoryContext);
+    reopen_lost(&loader->ledger, batch_id);
     batch->members = read_batch(&loader->ledger, batch_id, &batch->count);
     batch->references = static_cast<uint32 *>(palloc0(sizeof(uint32) * Max(batch->count, 1)));
     batch->ended = static_cast<bool *>(palloc0(sizeof(bool) * Max(batch->count, 1)));

@@ -15,7 +15,4 @@ namespace movielens_ingest::pg {
  */
 ChunkCounts write_chunk(Loader *loader, const Import *import, const LedgerChunk *chunk);
 
-/* An error is a record's own, by its SQLSTATE (core::error_fate), or a violated policy. */
-bool is_records_own(const ErrorData *error);
-
 } // namespace movielens_ingest::pg

@@ -106,11 +106,12 @@ Refusal orphan(Relation target, const ForeignKey *key, HeapTuple tuple) {
     bool nulls[INDEX_MAX_KEYS];
 
     read_key(target, key, tuple, values, nulls);
-    const char *shown = describe_key(target, key->columns, key->count, values, nulls);
+    const KeyDescription shown = describe_key(target, key->columns, key->count, values, nulls);
     const char *referenced = get_rel_name(key->referenced);
     return violation(target, key,
-                     shown != nullptr ? psprintf(_("Key %s is not present in table \"%s\"."), shown, referenced)
-                                      : psprintf(_("Key is not present in table \"%s\"."), referenced));
+                     shown.names != nullptr ? psprintf(_("Key (%s)=(%s) is not present in table \"%s\"."), shown.names,
+                                                       shown.values, referenced)
+                                            : psprintf(_("Key is not present in table \"%s\"."), referenced));
 }
 
 /* Those that have to be looked up, with hashes. Refuses those whose nulls MATCH FULL does not allow. */
@@ -278,17 +279,18 @@ bool trigger_fires(const Trigger *trigger) {
                : trigger->tgenabled != TRIGGER_DISABLED && trigger->tgenabled != TRIGGER_FIRES_ON_REPLICA;
 }
 
-bool references_itself(Relation target) {
+List *self_reference_keys(Relation target) {
+    List *keys = NIL;
     ListCell *cell;
 
     List *selves = target->rd_rel->relispartition ? get_partition_ancestors(RelationGetRelid(target)) : NIL;
     selves = lappend_oid(selves, RelationGetRelid(target));
     foreach (cell, RelationGetFKeyList(target)) {
         if (list_member_oid(selves, static_cast<ForeignKeyCacheInfo *>(lfirst(cell))->confrelid)) {
-            return true;
+            keys = lappend(keys, copyObjectImpl(lfirst(cell)));
         }
     }
-    return false;
+    return keys;
 }
 
 List *find_foreign_keys(Relation target, const char **why) {
@@ -296,7 +298,7 @@ List *find_foreign_keys(Relation target, const char **why) {
     const TriggerDesc *triggers = CopyTriggerDesc(target->trigdesc);
     List *keys = NIL;
 
-    *why = references_itself(target) ? "it references itself" : nullptr;
+    *why = self_reference_keys(target) != NIL ? "it references itself" : nullptr;
     for (int i = 0; triggers != nullptr && i < triggers->numtriggers && *why == nullptr; i++) {
         const Trigger *trigger = &triggers->triggers[i];
 

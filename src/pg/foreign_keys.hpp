@@ -33,8 +33,8 @@ struct ForeignKey {
  */
 List *find_foreign_keys(Relation target, const char **why);
 
-/* The target has a foreign key to itself, or to a table that it is a partition of. */
-bool references_itself(Relation target);
+/* The target's foreign keys to itself, or to a table that it is a partition of, as ForeignKeyCacheInfo. */
+List *self_reference_keys(Relation target);
 
 /*
  * Checks the rows, which are of the target; null ones are passed over. Sets the refusal of those that have no

@@ -50,7 +50,7 @@ bool wait_until(LockWait *wait, TimestampTz until) {
     if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE) {
         ReThrowError(error);
     }
-    FreeErrorData(error);
+    free_error(error);
     return false;
 }
 

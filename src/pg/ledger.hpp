@@ -231,6 +231,8 @@ bool add_witness(const Ledger *ledger, int64 id);
 /* Nothing of the import is loaded any more: all its chunks are Pending. */
 void forget_chunks(const Ledger *ledger, int64 id);
 void note_unlogged(const Ledger *ledger, int64 id, bool unlogged);
+/* Of a batch, imports that were complete, but into unlogged tables that a crash has emptied since: they are not. */
+void reopen_lost(const Ledger *ledger, int64 batch_id);
 
 /* --- ledger_chunks.cpp: chunks and rejects --- */
 

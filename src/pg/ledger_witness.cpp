@@ -43,4 +43,18 @@ void note_unlogged(const Ledger *ledger, int64 id, bool unlogged) {
     end_statement(&scope);
 }
 
+void reopen_lost(const Ledger *ledger, int64 batch_id) {
+    const StatementScope scope = begin_statement(ledger);
+    /* Where the table has become a logged one, its rows have stayed as far as anybody can tell. */
+    run_statement(ledger,
+                  "UPDATE ledger.uploaded_files f SET status = 'Processing' WHERE dataset_id = $1"
+                  " AND status LIKE 'Completed%' AND (plan ->> 'unlogged')::boolean"
+                  " AND NOT EXISTS (SELECT FROM ledger._unlogged_witnesses w WHERE w.uploaded_file_id = f.id)"
+                  " AND EXISTS (SELECT FROM pg_class c, (SELECT (f.plan ->> 'target_oid')::oid AS oid) target"
+                  "  WHERE c.relpersistence = 'u'"
+                  "  AND (c.oid = target.oid OR c.oid IN (SELECT relid FROM pg_partition_tree(target.oid))))",
+                  {param(batch_id)});
+    end_statement(&scope);
+}
+
 } // namespace movielens_ingest::pg

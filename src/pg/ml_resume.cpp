@@ -120,6 +120,8 @@ MOVIELENS_INGEST_FUNCTION(ml_resume) {
         raise_unknown_import(id);
     }
     const Identity identity = identity_of_resume(&ledger, &import);
+    reopen_lost(&ledger, import.batch_id);
+    (void)read_visible_import(&ledger, id, false, &import);
     if (!can_be_resumed(&ledger, &import)) {
         PG_RETURN_BOOL(false);
     }

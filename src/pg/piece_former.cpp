@@ -1,6 +1,5 @@
 #include "pg/chunk_work.hpp"
 
-#include "pg/chunk_writer.hpp"
 #include "pg/pg.hpp"
 #include "pg/progress.hpp"
 #include "pg/subtransaction.hpp"
@@ -67,12 +66,6 @@ void pass_on_refused(Forming *forming, int from) {
 
 } // namespace
 
-void make_contexts(ChunkWork *work) {
-    work->piece_context = AllocSetContextCreate(CurrentMemoryContext, "movielens_ingest piece", ALLOCSET_DEFAULT_SIZES);
-    work->try_context =
-        AllocSetContextCreate(CurrentMemoryContext, "movielens_ingest refusals", ALLOCSET_DEFAULT_SIZES);
-}
-
 void form_piece(ChunkWork *work) {
     MemoryContextReset(work->piece_context);
     const auto count = static_cast<Size>(work->piece.count);
@@ -101,7 +94,7 @@ void form_piece(ChunkWork *work) {
             }
             refuse_for_error(work, forming.next, error, column_at_fault(work->former));
             report_work(work, bytes_behind(work, forming.next)); /* it ended with the subtransaction */
-            FreeErrorData(error);
+            free_error(error);
             forming.next++;
         }
     }

@@ -1,30 +1,54 @@
 #include "pg/chunk_work.hpp"
 
-#include "pg/chunk_writer.hpp"
 #include "pg/foreign_keys.hpp"
 #include "pg/pg.hpp"
+#include "pg/self_references.hpp"
 #include "pg/subtransaction.hpp"
 
 namespace movielens_ingest::pg {
 
 namespace {
 
+/* So many records' foreign keys are checked together: what it needs in memory stays small. */
+constexpr int kKeysTogether = 8192;
+
 /*
- * Finding the records that cannot be written. Ranges of records are tried; their size follows how far the bad ones have
- * been apart, so that a bad record costs the same however many there are. When a range fails and its writer knows at
- * which record, those before it are tried again and the search goes on from it; when it does not (a trigger behind the
- * statement has raised the error), the range is halved.
+ * Finding the records that cannot be written. Ranges of records are tried. When one fails and its writer knows at which
+ * record, those before it are tried again and the search goes on from it; when it does not (a trigger behind the
+ * statement has raised the error), the range is halved. Once there has been a bad record, ranges are of the size at
+ * which the work that the next one will undo costs about what the subtransactions cost: the root of the distance
+ * between bad records, times a constant. So a bad record costs the same however many there are.
  */
 struct Search {
     ChunkWork *work;
     RecordRange range;
-    int size;          /* of the next range */
+    int last_fault;    /* the last bad record, or -1 */
+    int distance;      /* between bad records, as far as is known */
     int end;           /* of a range of which is known that it fails, or what stands before it is fine; 0: none */
     bool before_fault; /* end is the record that failed */
     int singly_to;     /* records up to this one are written one by one */
     int *orphans;      /* of a target that references itself: records whose referenced row may come later */
     int orphan_count;
 };
+
+/* How many records are tried together. */
+int size_of_range(const Search *search, int next) {
+    if (search->last_fault < 0) {
+        return search->work->piece.count;
+    }
+    const int distance = Max(search->distance, next - search->last_fault - 1);
+    return Max(4 * static_cast<int>(std::sqrt(distance)) - 3, 1);
+}
+
+void note_fault(Search *search, int record) {
+    const int distance = record - search->last_fault;
+
+    /* Of records that are tried out of order, nothing is learnt. */
+    if (distance > 0) {
+        search->distance = search->last_fault < 0 ? distance : (search->distance + distance + 1) / 2;
+        search->last_fault = record;
+    }
+}
 
 void write_range(void *argument) {
     auto *search = static_cast<Search *>(argument);
@@ -44,12 +68,28 @@ const char *column_of(Relation target, const ErrorData *error) {
     return own ? error->column_name : nullptr;
 }
 
-/* Passes on what the writer has refused without an error. */
-void refuse_found(Search *search) {
-    for (int i = search->range.from; i < search->range.to; i++) {
-        if (search->work->refusals[i].sqlerrcode != 0 && search->work->tuples[i] != nullptr) {
-            refuse(search->work, i, &search->work->refusals[i]);
+/* Passes on what has been refused without an error; returns how many. */
+int refuse_found(ChunkWork *work, int from, int to) {
+    int count = 0;
+
+    for (int i = from; i < to; i++) {
+        if (work->refusals[i].sqlerrcode != 0 && work->tuples[i] != nullptr) {
+            refuse(work, i, &work->refusals[i]);
+            count++;
         }
+    }
+    MemoryContextReset(work->try_context);
+    return count;
+}
+
+/* The range went in one by one; so does what comes next, if there are many more records like those that were refused.
+ */
+void go_on_singly(Search *search, int from, int to, int refused) {
+    constexpr int kMany = 16; /* one in so many */
+    constexpr int kMost = 4096;
+
+    if (refused * kMany >= to - from && to >= search->singly_to) {
+        search->singly_to = to + Min(2 * (to - from), kMost);
     }
 }
 
@@ -71,7 +111,15 @@ ErrorData *try_range(Search *search, int from, int to) {
     if (error == nullptr) {
         work->counts.loaded += range->inserted;
         work->counts.skipped += range->skipped;
-        refuse_found(search);
+        for (int i = from; i < to; i++) {
+            if (work->refusals[i].sqlerrcode != 0 && work->tuples[i] != nullptr) {
+                note_fault(search, i);
+            }
+        }
+        const int refused = refuse_found(work, from, to);
+        if (range->singly) {
+            go_on_singly(search, from, to, refused);
+        }
     } else {
         if (range->at == kBeforeFirst || !is_records_own(error)) {
             ReThrowError(error);
@@ -80,8 +128,8 @@ ErrorData *try_range(Search *search, int from, int to) {
         for (int i = from; i < to; i++) {
             work->refusals[i].sqlerrcode = 0;
         }
+        MemoryContextReset(work->try_context);
     }
-    MemoryContextReset(work->try_context);
     return error;
 }
 
@@ -97,32 +145,31 @@ void refuse_alone(Search *search, int record, const ErrorData *error) {
 
 /* The range [from, to) has failed: what is tried next. Returns from where. */
 int go_on_after(Search *search, int from, int to, const ErrorData *error) {
+    constexpr int kFew = 64;
     const int at = search->range.at;
     const bool located = at >= from && at < to;
 
-    if (error->sqlerrcode == ERRCODE_UNIQUE_VIOLATION && !search->range.singly && located &&
+    /* A duplicate, which the writer finds without an error when it writes one by one. */
+    if (error->sqlerrcode == ERRCODE_UNIQUE_VIOLATION && !search->range.singly && located && at - from <= kFew &&
         search->work->writer->shape == TupleShape::Row) {
-        /* One by one from here to as far behind the duplicate as it was before it. */
-        search->size = Max(at - from + 1, 16);
-        search->singly_to = from + 2 * search->size;
+        search->singly_to = Min(to, from + 2 * kFew);
         search->end = 0;
         return from;
     }
     if (to - from == 1 || at == from) {
         refuse_alone(search, from, error);
+        note_fault(search, from);
         search->end = 0;
-        search->size = Max(search->size / 2, 1); /* what a try costs grows with its range */
         return from + 1;
     }
     search->end = located ? at : to;
     search->before_fault = located;
-    search->size = located ? at - from : (to - from) / 2;
     return from;
 }
 
 void search_range(Search *search, int from, int to) {
     for (int next = from; next < to;) {
-        int end = Min(next + search->size, to);
+        int end = Min(next + size_of_range(search, next), to);
 
         if (search->end > next) {
             end = search->before_fault ? search->end : next + Max((search->end - next) / 2, 1);
@@ -132,72 +179,77 @@ void search_range(Search *search, int from, int to) {
         ErrorData *error = try_range(search, next, end);
         if (error != nullptr) {
             next = go_on_after(search, next, end, error);
-            FreeErrorData(error);
+            free_error(error);
         } else {
             next = end;
             if (next >= search->end) {
                 search->end = 0;
-                search->size = Min(search->size, to) * 2;
             }
         }
     }
 }
 
 /*
- * COPY checks foreign keys behind the last record, so a record may reference one that comes after it. Halving a piece
- * because of some other record must not make it an orphan: it is tried again until none more finds its referenced row.
- * Backwards, because those are the references that are left.
+ * COPY checks foreign keys behind the last record, so a record may reference one that comes after it. Trying fewer of
+ * them because of some other record must not make it an orphan: each is tried when all else is in, and once more
+ * whenever a record goes in that it may reference.
  */
 void search_orphans(Search *search) {
-    int *orphans = search->orphans;
-    int count = search->orphan_count;
-
+    ChunkWork *work = search->work;
+    const int count = search->orphan_count;
+    const int *orphans = search->orphans;
+    auto *in = static_cast<bool *>(palloc0(sizeof(bool) * static_cast<Size>(count)));
+    /* To be tried, the last one first: where a record references one before it, one pass puts them all in. */
+    List *places = NIL;
+    const SelfReferences *references = find_self_references(work->target, work->former, work->tuples, orphans, count);
     search->orphans = nullptr;
-    for (bool found = true; count > 0 && found;) {
-        int left = 0;
+    for (int i = 0; i < count; i++) {
+        places = lappend_int(places, i);
+    }
+    while (places != NIL) {
+        const int place = llast_int(places);
 
-        found = false;
-        for (int i = count - 1; i >= 0; i--) {
-            ErrorData *error = try_range(search, orphans[i], orphans[i] + 1);
-            if (error == nullptr) {
-                orphans[i] = -1;
-                found = true;
-            } else {
-                FreeErrorData(error);
-            }
+        places = list_delete_last(places);
+        if (in[place]) {
+            continue;
         }
-        for (int i = 0; i < count; i++) {
-            if (orphans[i] >= 0) {
-                orphans[left++] = orphans[i];
-            }
+        HeapTuple tuple = work->tuples[orphans[place]];
+        ErrorData *error = try_range(search, orphans[place], orphans[place] + 1);
+        if (error != nullptr) {
+            free_error(error);
+            continue;
         }
-        count = left;
+        in[place] = true;
+        places = add_waiting(references, tuple, places);
     }
     for (int i = 0; i < count; i++) {
-        search_range(search, orphans[i], orphans[i] + 1);
+        if (!in[i]) {
+            search_range(search, orphans[i], orphans[i] + 1);
+        }
     }
 }
 
 } // namespace
 
 void write_piece(ChunkWork *work) {
+    const int count = work->piece.count;
     Search search;
 
-    const MemoryContext context = MemoryContextSwitchTo(work->try_context);
-    check_foreign_keys(work->target, work->foreign_keys, work->tuples, work->piece.count, work->refusals);
-    MemoryContextSwitchTo(context);
+    for (int from = 0; from < count && work->foreign_keys != NIL; from += kKeysTogether) {
+        const int to = Min(from + kKeysTogether, count);
+        const MemoryContext context = MemoryContextSwitchTo(work->try_context);
+        check_foreign_keys(work->target, work->foreign_keys, work->tuples + from, to - from, work->refusals + from);
+        MemoryContextSwitchTo(context);
+        (void)refuse_found(work, from, to);
+    }
     memset(&search, 0, sizeof(search));
     search.work = work;
-    search.size = work->piece.count;
-    search.range.from = 0;
-    search.range.to = work->piece.count;
-    refuse_found(&search);
-    MemoryContextReset(work->try_context);
+    search.last_fault = -1;
     if (work->references_itself) {
-        search.orphans = static_cast<int *>(
-            MemoryContextAllocHuge(work->piece_context, sizeof(int) * static_cast<Size>(work->piece.count)));
+        search.orphans =
+            static_cast<int *>(MemoryContextAllocHuge(work->piece_context, sizeof(int) * static_cast<Size>(count)));
     }
-    search_range(&search, 0, work->piece.count);
+    search_range(&search, 0, count);
     if (search.orphan_count > 0) {
         search_orphans(&search);
     }

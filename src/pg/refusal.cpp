@@ -1,9 +1,19 @@
 #include "pg/refusal.hpp"
 
+#include "core/error_fate.hpp"
 #include "pg/error_text.hpp"
 #include "pg/pg.hpp"
+#include "pg/subtransaction.hpp"
 
 namespace movielens_ingest::pg {
+
+bool is_records_own(const ErrorData *error) {
+    /* A violated policy has the SQLSTATE of a missing privilege. */
+    const bool policy = error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE && error->funcname != nullptr &&
+                        strcmp(error->funcname, "ExecWithCheckOptions") == 0;
+
+    return policy || core::error_fate(sqlstate_of(error)) == core::ErrorFate::Reject;
+}
 
 Refusal copy_refusal(const Refusal *why, MemoryContext context) {
     return {why->sqlerrcode, copy_error_text(why->message, context), copy_error_text(why->detail, context),

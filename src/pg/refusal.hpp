@@ -14,6 +14,9 @@ struct Refusal {
     const char *column; /* to blame; or null */
 };
 
+/* An error is a record's own, by its SQLSTATE (core::error_fate), or a violated policy. */
+bool is_records_own(const ErrorData *error);
+
 /* In the given memory context, with texts as error_text.hpp clips them. */
 Refusal copy_refusal(const Refusal *why, MemoryContext context);
 

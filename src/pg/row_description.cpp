@@ -67,17 +67,18 @@ const char *describe_failing_row(Relation target, const Datum *values, const boo
         append_clipped(&row, show_value(attribute, values[i], nulls[i]));
     }
     if (all) {
-        return psprintf("Failing row contains (%s).", row.data);
+        return psprintf(_("Failing row contains %s."), psprintf("(%s)", row.data));
     }
-    return names.len > 0 ? psprintf("Failing row contains (%s) = (%s).", names.data, row.data) : nullptr;
+    return names.len > 0 ? psprintf(_("Failing row contains %s."), psprintf("(%s) = (%s)", names.data, row.data))
+                         : nullptr;
 }
 
-const char *describe_key(Relation target, const int16 *attnums, int count, const Datum *values, const bool *nulls) {
+KeyDescription describe_key(Relation target, const int16 *attnums, int count, const Datum *values, const bool *nulls) {
     StringInfoData names;
     StringInfoData key;
 
     if (check_enable_rls(RelationGetRelid(target), InvalidOid, true) == RLS_ENABLED) {
-        return nullptr;
+        return {nullptr, nullptr};
     }
     const bool all = may_select_all(target);
     initStringInfo(&names);
@@ -86,12 +87,12 @@ const char *describe_key(Relation target, const int16 *attnums, int count, const
         const Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(target), attnums[i] - 1);
 
         if (!all && !may_select(target, attribute->attnum)) {
-            return nullptr;
+            return {nullptr, nullptr};
         }
         appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", NameStr(attribute->attname));
         appendStringInfo(&key, "%s%s", i > 0 ? ", " : "", show_value(attribute, values[i], nulls[i]));
     }
-    return psprintf("(%s)=(%s)", names.data, key.data);
+    return {names.data, key.data};
 }
 
 } // namespace movielens_ingest::pg

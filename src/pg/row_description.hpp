@@ -13,7 +13,12 @@ namespace movielens_ingest::pg {
  */
 const char *describe_failing_row(Relation target, const Datum *values, const bool *nulls, const Bitmapset *columns);
 
-/* "(a, b)=(1, 2)", or null if the current user may not see all of these columns (ri_ReportViolation). */
-const char *describe_key(Relation target, const int16 *attnums, int count, const Datum *values, const bool *nulls);
+struct KeyDescription {
+    const char *names;  /* "a, b"; null: the current user may not see all of the columns */
+    const char *values; /* "1, 2" */
+};
+
+/* As ri_ReportViolation shows a key. */
+KeyDescription describe_key(Relation target, const int16 *attnums, int count, const Datum *values, const bool *nulls);
 
 } // namespace movielens_ingest::pg

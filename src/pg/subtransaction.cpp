@@ -28,7 +28,7 @@ ErrorData *run_in_subtransaction(void (*work)(void *), void *argument, bool comm
     }
     PG_CATCH();
     {
-        MemoryContextSwitchTo(context);
+        MemoryContextSwitchTo(AllocSetContextCreate(context, "movielens_ingest error", ALLOCSET_SMALL_SIZES));
         error = copy_error();
         FlushErrorState();
         RollbackAndReleaseCurrentSubTransaction();
@@ -53,6 +53,8 @@ void run_and_undo(void (*work)(void *), void *argument) {
         ReThrowError(error);
     }
 }
+
+void free_error(ErrorData *error) { MemoryContextDelete(GetMemoryChunkContext(error)); }
 
 bool is_cancel(const ErrorData *error) {
     return error->sqlerrcode == ERRCODE_QUERY_CANCELED && error->funcname != nullptr &&

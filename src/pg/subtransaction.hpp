@@ -8,7 +8,7 @@
 namespace movielens_ingest::pg {
 
 /*
- * Runs work(argument) in a subtransaction. Null: it committed. Else the error that it raised, copied into the current
+ * Runs work(argument) in a subtransaction. Null: it committed. Else the error that it raised, in a child of the current
  * memory context, and the subtransaction is rolled back. work runs in a memory context of its own, which is deleted
  * afterwards, and must hold no local with a destructor.
  */
@@ -16,6 +16,9 @@ ErrorData *try_in_subtransaction(void (*work)(void *), void *argument);
 
 /* The same, but what work has done is rolled back in any case. An error is raised again. */
 void run_and_undo(void (*work)(void *), void *argument);
+
+/* Frees an error of try_in_subtransaction(). FreeErrorData would leave the names of its function, file and domain. */
+void free_error(ErrorData *error);
 
 /* Somebody cancelled this process; a trigger that raises query_canceled did not. */
 bool is_cancel(const ErrorData *error);

@@ -14,7 +14,8 @@ namespace {
 
 struct Column {
     const char *name;
-    int index; /* in the tuple */
+    AttrNumber attnum; /* in the target */
+    int index;         /* in the tuple */
     bool force_null;
     bool force_not_null;
     Conversion conversion;
@@ -66,6 +67,7 @@ void add_column(TupleFormer *former, const Import *import, int index, TupleShape
     const Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(former->target), attnum - 1);
     Column *column = &former->columns[former->column_count++];
     column->name = name;
+    column->attnum = attnum;
     column->index = shape == TupleShape::Fields ? index : attnum - 1;
     column->force_null = import->force_null != nullptr && import->force_null[index];
     column->force_not_null = import->force_not_null != nullptr && import->force_not_null[index];
@@ -286,6 +288,15 @@ TupleFormer *make_tuple_former(const Import *import, Relation target, TupleShape
 }
 
 TupleDesc formed_desc(const TupleFormer *former) { return former->desc; }
+
+int column_in_tuple(const TupleFormer *former, AttrNumber attnum) {
+    for (int i = 0; i < former->column_count; i++) {
+        if (former->columns[i].attnum == attnum) {
+            return former->columns[i].index;
+        }
+    }
+    return -1;
+}
 
 Formed form_tuple(TupleFormer *former, const Piece *piece, int index, bool may_raise, HeapTuple *tuple, Refusal *why) {
     const RecordPlace *record = &piece->records[index];

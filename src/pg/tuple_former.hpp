@@ -25,6 +25,9 @@ TupleFormer *make_tuple_former(const Import *import, Relation target, TupleShape
 
 TupleDesc formed_desc(const TupleFormer *former);
 
+/* The index of the target's column in a tuple, or -1. */
+int column_in_tuple(const TupleFormer *former, AttrNumber attnum);
+
 enum class Formed : uint8_t {
     Tuple,
     Refused,

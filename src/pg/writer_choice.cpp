@@ -145,6 +145,7 @@ WriterChoice choose_writer(Relation target, const char *const *columns, int colu
         ereport(DEBUG1, (errmsg_internal("table \"%s\" is written by multi_insert", RelationGetRelationName(target))));
         return choice;
     }
+    choice.foreign_keys = NIL; /* the statement fires their triggers */
     require_no_rules(target);
     ereport(DEBUG1, (errmsg_internal("table \"%s\" is written by spi: %s", RelationGetRelationName(target),
                                      choice.why != nullptr ? choice.why : "movielens_ingest.writer asks for it")));

@@ -56,7 +56,7 @@ watch_memory() {
     local most=0 now pid
     until [ -e "$1" ]; do
         for pid in $(pgrep -f 'postgres: movielens_ingest (leader|worker)' || :); do
-            now=$(awk '/^Private_Dirty/ { print int($2 / 1024) }' "/proc/$pid/smaps_rollup" 2>/dev/null || echo 0)
+            now=$(awk '/^RssAnon/ { print int($2 / 1024) }' "/proc/$pid/status" 2>/dev/null || echo 0)
             ((${now:-0} <= most)) || most=$now
         done
         sleep 0.2

@@ -95,9 +95,10 @@ kind('text and bits', make => 'CREATE TABLE t (a char(5), b varchar(4), c name, 
 		  . ',101,10,' . rotated($_[0], '\\x00ff', 'a\\\\b\\001', '""') . sprintf(',A0EEBC99-9c0b4ef8bb6d6bb9bd3800%02d', $_[0]) },
 	bad => [ 'abcdef,x,x,101,1,x,', 'x,abcde,x,101,1,x,', 'x,x,x,10,1,x,', 'x,x,x,101,10101,x,', 'x,x,x,102,1,x,', 'x,x,x,101,1,\\x0,', 'x,x,x,101,1,x,a0' ]);
 kind('documents', make => 'CREATE TABLE t (a json, b jsonb, c xml, d tsvector, e tsquery, f jsonpath, g inet, h cidr, i macaddr)', columns => 'a,b,c,d,e,f,g,h,i',
+	settings => 'SET xmloption = document',
 	rows => 'SELECT a::text, b, c::text, d, e, f::text, g, h, i FROM t',
 	good => sub { qq("{""n"" : $_[0]}","{""b"":1,""b"":$_[0]}",<a n='$_[0]'/>,"fat:1A cat",fat & cat:B,\$.a[*],10.1.2.$_[0]/24,10.1.2.0/24,08:00:2b:01:02:03) },
-	bad => [ '{,{},,,,,,,', '{},"{""a"":1e}",,,,,,,', '{},{},<a>,,,,,,', q({},{},,',,,,,), '{},{},,,a &,,,,', '{},{},,,,$.,,,', '{},{},,,,,1.2.3,,', '{},{},,,,,,10.1.2.3/24,', '{},{},,,,,,,08:00', '"{""a"": ""\\ud800""}","{""a"": ""\\u0000""}",,,,,,,' ]);
+	bad => [ '{,{},,,,,,,', '{},"{""a"":1e}",,,,,,,', '{},{},<a>,,,,,,', '{},{},text,,,,,,', q({},{},,',,,,,), '{},{},,,a &,,,,', '{},{},,,,$.,,,', '{},{},,,,,1.2.3,,', '{},{},,,,,,10.1.2.3/24,', '{},{},,,,,,,08:00', '"{""a"": ""\\ud800""}","{""a"": ""\\u0000""}",,,,,,,' ]);
 kind('arrays and enums', make => q(CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TABLE t (a integer[], b text[], c mood, d mood[], e numeric(4, 1)[])), columns => 'a,b,c,d,e',
 	settings => 'SET array_nulls = off',
 	good => sub { rotated($_[0], '"{1,2}"', '"{{1},{2}}"', '{}', '[0:0]={7}') . ',"{null,""x,y"",' . $_[0] . '}",' . rotated($_[0], 'sad', 'ok', '') . ',"{sad,ok}",{1.25}' },
@@ -165,6 +166,11 @@ kind('checks', make => 'CREATE FUNCTION positive(integer) RETURNS boolean IMMUTA
 	columns => 'a,b,c,d', good => sub { ($_[0] == 13 ? 1 : $_[0]) . ",$_[0]," . rotated($_[0], '1', '') . ',1' }, bad => [ '0,1,1,1', '13,1,1,1', '1,999,1,1', ',1,1,1', '1,2147483647,1,1', '1,1,0,1', '1,1,1,0' ]);
 kind('a volatile check', make => 'CREATE FUNCTION now_positive(integer) RETURNS boolean VOLATILE LANGUAGE sql AS $$SELECT $1 > 0$$; CREATE TABLE t (a integer CHECK (now_positive(a)))', spi => 'a volatile check constraint',
 	columns => 'a', good => sub { $_[0] }, bad => [ '0', 'x' ]);
+kind('checks of whole rows', make => 'CREATE TABLE t (gone text, a integer, b text, c oid GENERATED ALWAYS AS (tableoid) STORED CHECK (c > 0), CHECK (tableoid <> 0)); ALTER TABLE t DROP gone;
+		CREATE FUNCTION fine(t) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$BEGIN RETURN $1.a > 0 AND $1 IS NOT NULL; END$$; ALTER TABLE t ADD CHECK (fine(t))',
+	columns => 'a,b', rows => 'SELECT a, b, c = tableoid FROM t', good => sub { "$_[0],x" }, bad => [ '0,x', '1,', ',x' ], no_detail => 1);
+kind('a domain that looks elsewhere', make => 'CREATE SEQUENCE s START 100; CREATE DOMAIN d AS integer DEFAULT nextval($$s$$) CHECK (VALUE <> 5 OR nextval($$s$$) < 0); CREATE TABLE t (id integer, d d, e d)',
+	columns => 'id,d', rows => 'SELECT id, d FROM t', good => sub { "$_[0],1" }, bad => [ '1,5', '1,x' ]);
 kind('unique keys', make => 'CREATE TABLE t (a integer PRIMARY KEY, b text, c integer, UNIQUE (b, c)); CREATE UNIQUE INDEX lower ON t (lower(b)); CREATE UNIQUE INDEX part ON t (c) WHERE c > 90; CREATE INDEX ON t ((100 / (a - 77)))',
 	columns => 'a,b,c', good => sub { "$_[0],b$_[0]," . rotated($_[0], 1, '') . ($_[0] == 40 ? 9 : '') },
 	bad => [ '3,x,1', '103,b3,1', '104,B4,5', '77,z,1', ',a,1', '4,b4,' ], clash => 1);
@@ -180,7 +186,7 @@ kind('deferrable unique key', make => 'CREATE TABLE t (a integer UNIQUE DEFERRAB
 
 my $parent = 'CREATE TABLE parent (id integer PRIMARY KEY, code varchar(5) UNIQUE, UNIQUE (id, code)); INSERT INTO parent SELECT n, $$c$$ || n FROM generate_series(1, 40) n;';
 kind('foreign keys', make => "$parent CREATE TABLE t (a integer REFERENCES parent ON DELETE CASCADE ON UPDATE SET NULL, b text REFERENCES parent (code), c bigint)",
-	columns => 'a,b,c', good => sub { rotated($_[0], $_[0], '') . ",c$_[0],5" }, bad => [ '41,c1,5', '1,c41,5', '-1,c-1,5', 'x,c1,5' ]);
+	columns => 'c,b,a', good => sub { "5,c$_[0]," . rotated($_[0], $_[0], '') }, bad => [ '5,c1,41', '5,c41,1', '5,c-1,-1', '5,c1,x' ]);
 kind('foreign key, several columns', make => "$parent CREATE TABLE t (a integer, b varchar(5), c integer, d text, FOREIGN KEY (a, b) REFERENCES parent (id, code), FOREIGN KEY (c, d) REFERENCES parent (id, code) MATCH FULL)",
 	columns => 'a,b,c,d', good => sub { rotated($_[0], "$_[0],c$_[0],,", ",c99,$_[0],c$_[0]", "99,,$_[0],c$_[0]") }, bad => [ '1,c2,,', ',,1,c2', ',,1,', ',,,c1', '50,c50,50,c50' ]);
 kind('foreign key, deferred', make => "$parent CREATE TABLE t (a integer REFERENCES parent DEFERRABLE INITIALLY DEFERRED)", columns => 'a', good => sub { $_[0] }, bad => [ '41', '42', 'x' ]);
@@ -194,6 +200,13 @@ kind('foreign key, without regard to case', make => q(CREATE COLLATION ci (PROVI
 kind('foreign key to a partitioned table', make => 'CREATE TABLE parent (id integer PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE low PARTITION OF parent FOR VALUES FROM (0) TO (20); CREATE TABLE high PARTITION OF parent DEFAULT;
 		INSERT INTO parent SELECT generate_series(1, 40); CREATE TABLE t (a integer REFERENCES parent)', spi => 'references a partitioned table', columns => 'a', good => sub { $_[0] }, bad => [ '41', '0' ]);
 kind('foreign key to an inherited table', make => "$parent CREATE TABLE child () INHERITS (parent); INSERT INTO child VALUES (50, 'c50'); CREATE TABLE t (a integer REFERENCES parent)", columns => 'a', good => sub { $_[0] }, bad => [ '50', '41' ]);
+kind('foreign keys of odd types', make => q(CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TABLE moods (m mood PRIMARY KEY); INSERT INTO moods VALUES ('sad');
+		CREATE TABLE words (w citext PRIMARY KEY, c char(4) UNIQUE, n numeric UNIQUE, r int4range UNIQUE); INSERT INTO words VALUES ('Word', 'ab', 1.50, '[1,2]');
+		CREATE TABLE t (gone integer, m mood REFERENCES moods, w citext REFERENCES words, c char(4) REFERENCES words (c), n numeric REFERENCES words (n), r int4range REFERENCES words (r)); ALTER TABLE t DROP gone),
+	columns => 'm,w,c,n,r', good => sub { 'sad,wORD,"ab  ",1.5,"[1,2]"' }, bad => [ 'ok,word,ab,1.5,', 'sad,words,ab,1.5,', 'sad,word,a b,1.5,', 'sad,word,ab,1.51,', 'sad,word,ab,1.5,"[1,2)"' ]);
+kind('foreign key of arrays', make => "CREATE TABLE parent (id integer[] PRIMARY KEY); INSERT INTO parent VALUES ('{1,2}'); CREATE TABLE t (a integer[] REFERENCES parent)", spi => 'plain equality',
+	columns => 'a', good => sub { '"{1,2}"' }, bad => [ '"{2,1}"', '{1}' ]);
+kind('foreign key, not validated', make => "$parent CREATE TABLE t (a integer); ALTER TABLE t ADD FOREIGN KEY (a) REFERENCES parent NOT VALID", columns => 'a', good => sub { $_[0] }, bad => [ '41', '0' ]);
 kind('foreign key to itself', make => 'CREATE TABLE t (id integer PRIMARY KEY, boss integer REFERENCES t)', spi => 'it references itself', whole => 1, columns => 'id,boss',
 	good => sub { "$_[0]," . ($_[0] < 40 ? $_[0] + 1 : 40) }, bad => [ '50,60', '51,50', '60,61', '3,3', '52,x' ], no_detail => 1);
 kind('foreign key with its triggers disabled', make => "$parent CREATE TABLE t (a integer REFERENCES parent, b integer CHECK (b > 0)); ALTER TABLE t DISABLE TRIGGER ALL", columns => 'a,b', good => sub { 100 * $_[0] . ',1' }, bad => [ '1,0' ]);
@@ -308,8 +321,10 @@ sub run_kind
 		like($choice, qr/ is written by multi_insert$/, '... and DEBUG1 says so');
 	}
 
+	# Both writers where both can; chunk sizes and processes take turns.
+	my @sizes = ([ 30000, 1 ], [ 7, 3 ], [ 1, 2 ]);
 	my @variants = defined $kind->{spi} ? ([ 'auto', 30000, 1 ], [ 'spi', $number % 2 ? 7 : 1, 3 ])
-	  : ([ 'multi_insert', $number % 2 ? 30000 : 1, 1 ], [ 'auto', 7, 3 ], [ 'spi', $number % 2 ? 1 : 30000, 3 ]);
+	  : ([ $number % 2 ? 'auto' : 'multi_insert', @{ $sizes[ $number % 3 ] } ], [ 'spi', @{ $sizes[ ($number + 1) % 3 ] } ]);
 	my $copied = '';
 	for my $variant (@variants)
 	{

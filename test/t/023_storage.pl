@@ -173,6 +173,24 @@ sql('CREATE TABLE mixed (id integer, name text) PARTITION BY RANGE (id); CREATE 
 	CREATE UNLOGGED TABLE mixed2 PARTITION OF mixed FOR VALUES FROM (50) TO (200)');
 fails_like($node, "SELECT ml_import('$path', 'mixed')", '0A000', qr/cannot import into partitioned table "mixed".*unlogged/s, 'partitions of which some are unlogged: refused');
 
+# A data set: the file that was complete before the crash is loaded again, or those that reference its table would find nothing.
+sql('CREATE SCHEMA set; CREATE UNLOGGED TABLE set.movies (movieid integer PRIMARY KEY, title text);
+	CREATE UNLOGGED TABLE set.links (movieid integer REFERENCES set.movies CHECK (pass(movieid)), imdbid text)');
+my $set = PostgreSQL::Test::Utils::tempdir('set');
+append_to_file("$set/movies.csv", "movieId,title\n" . join('', map { "$_,t$_\n" } 1 .. 60));
+append_to_file("$set/links.csv", "movieId,imdbId\n" . join('', map { "$_,i$_\n" } 1 .. 60));
+chmod(0755, $set);
+my $held = close_gate($node);
+my $links = sql("SET search_path = set, public; SELECT id FROM ml_import_dataset('$set', $options) WHERE file_name = 'links.csv'");
+wait_at_gate($node, 1);
+is(sql("SELECT string_agg(file_name || ' ' || status, ', ' ORDER BY id) FROM uploaded_files WHERE dataset_id = (SELECT dataset_id FROM uploaded_files WHERE id = $links)"),
+	'movies.csv Completed, links.csv Processing', 'a data set of unlogged tables: the first file is complete');
+crash();
+eval { $held->quit }; # its server is gone
+is(sql('SELECT count(*) FROM set.movies'), 0, '... a crash empties it');
+is(outcome(resumed($links)), 'Completed - 60 0 0', '... and the second finds what it references');
+is(sql('SELECT count(*), count(DISTINCT movieid) FROM set.movies'), '60|60', '... for the first was loaded again, exactly once');
+
 # --- dump and restore ---
 
 sql('CREATE DATABASE source');
