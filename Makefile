@@ -109,8 +109,10 @@ help:
 	@echo 'make install         install it there'
 	@echo 'make installcheck    run the regression tests against a running server'
 	@echo 'make test            install what is missing, build, run every test on private servers'
-	@echo '                     (SUITES="unit sanitize regress isolation tap" and TESTS="name ..." select)'
+	@echo '                     (SUITES="unit sanitize fuzz regress isolation tap" and TESTS="name ..." select)'
 	@echo 'make test-all        the same and the slow tests'
+	@echo 'make soak            random tables and files against COPY, for TIME=600 seconds, from case SEED=n on'
+	@echo 'make fuzz TIME=60    let libFuzzer try the core, so many seconds for each target'
 	@echo 'make lint            formatting, static analysis, rules, two compilers'
 	@echo 'make format          let clang-format rewrite the sources'
 	@echo 'make demo            load a data set on a private server (DATA=file.csv or a directory)'
@@ -122,6 +124,12 @@ test:
 
 test-all:
 	@test/run.sh all
+
+soak:
+	@test/soak.sh
+
+fuzz:
+	@TIME="$(TIME)" test/fuzz.sh
 
 lint:
 	@test/lint.sh
@@ -141,7 +149,7 @@ build/installcheck:
 # The demo's server lives below build/.
 clean: demo-stop
 
-.PHONY: all help test test-all lint format demo demo-stop clean
+.PHONY: all help test test-all fuzz soak lint format demo demo-stop clean
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)

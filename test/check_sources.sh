@@ -15,5 +15,5 @@ compare() { # compare LIST DIRECTORY...: the .cpp files that LIST names against 
 
 compare Makefile src/core src/pg
 compare CMakeLists.txt src/core src/pg
-compare CMakeLists.txt test/unit
+compare CMakeLists.txt test/unit test/fuzz
 exit $failed

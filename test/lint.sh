@@ -9,7 +9,7 @@ set -euo pipefail
 log=$build/lint
 mkdir -p "$log"
 
-formatted() { find src test/unit -name '*.[ch]pp' -exec clang-format "$@" {} +; }
+formatted() { find src test/unit test/fuzz -name '*.[ch]pp' -exec clang-format "$@" {} +; }
 
 if [ "${1:-}" = format ]; then
     formatted -i

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # make test: installs what is missing, builds, and runs every suite on servers of its own: run.sh [all]
 #
-# SUITES="unit sanitize regress isolation tap" and TESTS="name ..." select; `all` adds test/t-all.
-# Output goes to logs below build/. Counted are GoogleTest cases, pg_regress tests, isolation specs and
+# SUITES="unit sanitize fuzz regress isolation tap" and TESTS="name ..." select; `all` adds test/t-all.
+# Output goes to logs below build/. Counted are GoogleTest cases, fuzz targets, pg_regress tests, isolation specs and
 # TAP assertions; a server log that speaks of a crash or a leak is a failure too.
 set -euo pipefail
 # shellcheck source=test/lib.sh
@@ -97,6 +97,18 @@ ctest_suite() { # ctest_suite SUITE BUILD-FOLDER
 
 unit() { ctest_suite unit "$build/cmake"; }
 sanitize() { ctest_suite sanitize "$build/sanitize"; }
+
+# The corpus, and a few seconds of what `make fuzz` does for longer.
+fuzz() {
+    local log=$run/fuzz.log status=0 targets=() file name
+    for file in "$top"/test/fuzz/*.cpp; do
+        name=$(basename "$file" .cpp)
+        ! selected "$name" || targets+=("$name")
+    done
+    [ ${#targets[@]} -gt 0 ] || return 0
+    TARGETS="${targets[*]}" TIME=3 SEED=1 "$top/test/fuzz.sh" >"$log" 2>&1 || status=$?
+    report fuzz $status "$(count '^fuzz .* executions' "$log")" "$(count '^fuzz .*: FAILED' "$log")" 0 || tail -n 60 "$log"
+}
 
 regress_suite() { # regress_suite SUITE PROGRAM INPUT-FOLDER TEST...
     local suite=$1 program=$2 input=$3 dir=$run/$1 status=0 failed
@@ -197,9 +209,9 @@ step "extension" "$build/extension.log" install_privately
 step "unit tests" "$build/cmake.log" build_with_cmake "$build/cmake"
 step "unit tests with sanitizers" "$build/sanitize.log" build_with_cmake "$build/sanitize" -DSANITIZE=ON
 
-for suite in ${SUITES:-unit sanitize regress isolation tap}; do
+for suite in ${SUITES:-unit sanitize fuzz regress isolation tap}; do
     case $suite in
-    unit | sanitize | regress | isolation | tap) $suite ;;
+    unit | sanitize | fuzz | regress | isolation | tap) $suite ;;
     *)
         say "no such suite: $suite"
         exit 2

@@ -5,7 +5,7 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 common=(g++ make cmake libcsv-dev libxxhash-dev libgtest-dev postgresql-server-dev-15)
-test=(perl libipc-run-perl postgresql-15 postgresql-client-15 util-linux)
+test=(clang libclang-rt-dev perl libipc-run-perl postgresql-15 postgresql-client-15 util-linux)
 lint=(clang clang-format clang-tidy shellcheck)
 
 case ${1:-all} in

@@ -251,11 +251,8 @@ bool RecordScanner::scan_marker(const char *data, size_t size, size_t *pos, Reco
                 ++marker_;
                 continue;
             }
-            /* "end-of-copy marker does not match previous newline style" */
-            if (c == '\r')
-                note_fault(RecordFault::UnquotedCarriageReturn);
-            else if (c == '\n' && dialect_.line_end == LineEnd::Cr)
-                note_fault(RecordFault::UnquotedNewline);
+            if (c == '\r' || (c == '\n' && dialect_.line_end == LineEnd::Cr))
+                note_fault(RecordFault::MismatchedMarker);
             break;
         } else {
             if (c == '\n') {
@@ -270,7 +267,7 @@ bool RecordScanner::scan_marker(const char *data, size_t size, size_t *pos, Reco
                 return true;
             }
             if (c == '\r')
-                note_fault(RecordFault::UnquotedCarriageReturn);
+                note_fault(RecordFault::MismatchedMarker);
             break;
         }
     }

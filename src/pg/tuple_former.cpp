@@ -123,6 +123,8 @@ const char *fault_message(core::RecordFault fault) {
         return _("unquoted newline found in data");
     case core::RecordFault::UnterminatedQuote:
         return _("unterminated CSV quoted field");
+    case core::RecordFault::MismatchedMarker:
+        return _("end-of-copy marker does not match previous newline style");
     case core::RecordFault::EndOfCopyMarker:
         return _("end-of-copy marker found in data");
     }

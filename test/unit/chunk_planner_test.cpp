@@ -1,4 +1,5 @@
 #include "core/chunk_planner.hpp"
+#include "feed.hpp"
 #include "reference.hpp"
 
 #include <gtest/gtest.h>
@@ -13,49 +14,6 @@ namespace movielens_ingest::core {
 namespace {
 
 constexpr uint64_t kMax = std::numeric_limits<uint64_t>::max();
-
-struct Plan {
-    std::vector<Chunk> chunks;
-    uint64_t rows = 0;
-    uint64_t fed = 0; /* bytes, all readings together */
-};
-
-/* Plans a file as the leader does, reading at most so many bytes at a time. */
-Plan plan(const std::string &bytes, const Dialect &dialect, uint64_t data_start, uint64_t start_line,
-          uint64_t chunk_size, uint64_t min_chunks, size_t piece) {
-    ChunkPlanner planner(dialect, data_start, start_line, chunk_size, min_chunks);
-    Plan plan;
-    Chunk chunk;
-    while (!planner.done()) {
-        const uint64_t position = planner.position();
-        if (position == bytes.size()) {
-            EXPECT_TRUE(planner.end_of_file());
-        } else {
-            const std::string part = bytes.substr(position, piece);
-            EXPECT_TRUE(planner.feed(part.data(), part.size()));
-            plan.fed += part.size();
-        }
-        while (planner.take(&chunk))
-            plan.chunks.push_back(chunk);
-        if (plan.fed > 4 * bytes.size() + 1000) {
-            ADD_FAILURE() << "no end: " << visible(bytes);
-            break;
-        }
-    }
-    while (planner.take(&chunk))
-        plan.chunks.push_back(chunk);
-    plan.rows = planner.rows();
-    return plan;
-}
-
-/* The records of a chunk, seen alone. */
-std::vector<Placed> scan_chunk(const std::string &bytes, const Dialect &dialect, const Chunk &chunk) {
-    std::vector<Placed> records =
-        scan_in_pieces(bytes.substr(chunk.start_byte, chunk.end_byte - chunk.start_byte), dialect, {});
-    for (Placed &record : records)
-        record.start += chunk.start_byte;
-    return records;
-}
 
 /* Plans a file in every way that the arguments stand for; what comes out must be what the reference says. */
 void check(const std::string &bytes, const Dialect &dialect, uint64_t data_start, uint64_t start_line,
@@ -80,7 +38,7 @@ void check(const std::string &bytes, const Dialect &dialect, uint64_t data_start
         ASSERT_GE(chunk.end_row, row) << what;
         byte = chunk.end_byte;
         row = chunk.end_row + 1;
-        const std::vector<Placed> part = scan_chunk(bytes, dialect, chunk);
+        const std::vector<Placed> part = load(bytes, dialect, chunk, piece, 1 + piece % 4);
         ASSERT_EQ(part.size(), chunk.end_row - chunk.start_row + 1) << what;
         alone.insert(alone.end(), part.begin(), part.end());
     }

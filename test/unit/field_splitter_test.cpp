@@ -2,13 +2,13 @@
 
 #include "core/copy_splitter.hpp"
 #include "core/libcsv_splitter.hpp"
+#include "feed.hpp"
 #include "reference.hpp"
 
 #include <gtest/gtest.h>
 
 #include <cstring>
 #include <limits>
-#include <memory>
 #include <optional>
 #include <random>
 #include <string>
@@ -33,14 +33,6 @@ Values values(const Field *fields, size_t count) {
 }
 
 Values values(const FieldBuffer &buffer) { return values(buffer.fields.data(), buffer.fields.size()); }
-
-/* In memory of the record's exact size, so that AddressSanitizer sees a look behind its end. */
-struct Exact {
-    explicit Exact(const std::string &text) : bytes(new char[text.size()]) {
-        std::copy(text.begin(), text.end(), bytes.get());
-    }
-    std::unique_ptr<char[]> bytes;
-};
 
 std::optional<Values> split(FieldSplitter *splitter, const std::string &record) {
     const Exact exact(record);

@@ -1,4 +1,5 @@
 #include "core/record_scanner.hpp"
+#include "feed.hpp"
 #include "reference.hpp"
 
 #include <gtest/gtest.h>
@@ -14,6 +15,7 @@ constexpr RecordFault kNone = RecordFault::None;
 constexpr RecordFault kCr = RecordFault::UnquotedCarriageReturn;
 constexpr RecordFault kLf = RecordFault::UnquotedNewline;
 constexpr RecordFault kOpen = RecordFault::UnterminatedQuote;
+constexpr RecordFault kMismatch = RecordFault::MismatchedMarker;
 constexpr RecordFault kMarker = RecordFault::EndOfCopyMarker;
 
 constexpr LineEnd kLineEnds[] = {LineEnd::Unknown, LineEnd::Lf, LineEnd::CrLf, LineEnd::Cr};
@@ -217,11 +219,12 @@ TEST(RecordScanner, TheEndOfCopyMarkerStandsAloneOnItsLine) {
     EXPECT_EQ(scan("\\.", LineEnd::Lf), (Records{{0, 2, 2, 0, kNone}}));
     EXPECT_EQ(scan("\\", LineEnd::Lf), (Records{{0, 1, 1, 0, kNone}}));
 
-    EXPECT_EQ(scan("\\.\r\n", LineEnd::Lf), (Records{{0, 4, 3, 1, kCr}}));
+    EXPECT_EQ(scan("\\.\r\n", LineEnd::Lf), (Records{{0, 4, 3, 1, kMismatch}}));
+    EXPECT_EQ(scan("\\.\r\r\n", LineEnd::CrLf), (Records{{0, 5, 3, 1, kMismatch}}));
     EXPECT_EQ(scan("\\.\n", LineEnd::CrLf), (Records{{0, 3, 2, 1, kLf}}));
     EXPECT_EQ(scan("\\.\ra\r\n", LineEnd::CrLf), (Records{{0, 6, 4, 1, kCr}}));
     EXPECT_EQ(scan("\\.\r", LineEnd::CrLf), (Records{{0, 3, 3, 0, kCr}}));
-    EXPECT_EQ(scan("\\.\n", LineEnd::Cr), (Records{{0, 3, 2, 0, kLf}}));
+    EXPECT_EQ(scan("\\.\n", LineEnd::Cr), (Records{{0, 3, 2, 0, kMismatch}}));
     for (const char *bytes : {"\\.\r", "\\.\n"})
         EXPECT_EQ(scan(bytes, LineEnd::Unknown), (Records{{0, 3, 2, 1, kMarker}})) << visible(bytes);
 }
@@ -232,7 +235,7 @@ TEST(RecordScanner, TheEndOfCopyMarkerIsFoundEvenIfItHoldsTheQuote) {
         EXPECT_EQ(scan_in_pieces("\\.\na\n", with(LineEnd::Lf, quote), {}),
                   (Records{{0, 3, 2, 1, kMarker}, {3, 2, 1, 1, kNone}}));
         EXPECT_EQ(scan_in_pieces("\\.a\n", with(LineEnd::Lf, quote), {}), (Records{{0, 4, 3, 1, kOpen}}));
-        EXPECT_EQ(scan_in_pieces("\\.\r\n", with(LineEnd::Lf, quote), {}), (Records{{0, 4, 3, 1, kCr}}));
+        EXPECT_EQ(scan_in_pieces("\\.\r\n", with(LineEnd::Lf, quote), {}), (Records{{0, 4, 3, 1, kMismatch}}));
     }
 }
 

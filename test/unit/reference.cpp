@@ -1,12 +1,10 @@
 #include "reference.hpp"
 
-#include <gtest/gtest.h>
 #include <xxhash.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <iterator>
-#include <memory>
 #include <ostream>
 
 namespace movielens_ingest::core {
@@ -82,21 +80,22 @@ uint64_t count(const std::string &text, char c) {
     return static_cast<uint64_t>(std::count(text.begin(), text.end(), c));
 }
 
-/* Whether a quote is open behind a text that starts a record (CopyReadLineText). */
-bool quote_is_open(const std::string &text, const Dialect &dialect) {
+/* Whether a quote is open, as CopyReadLineText sees it that passes a record byte by byte. */
+struct Quotes {
+    const Dialect &dialect;
     bool open = false;
     bool after_escape = false;
-    for (const char c : text) {
+
+    void pass(char c) {
         if (open && after_escape && (c == dialect.quote || c == dialect.escape)) {
             after_escape = false;
-            continue;
+            return;
         }
         after_escape = open && c == dialect.escape && c != dialect.quote;
         if (c == dialect.quote)
             open = !open;
     }
-    return open;
-}
+};
 
 /* The first record of rest, which is all that follows; *line_end may become known. The start is left 0. */
 Placed first_record(const std::string &rest, const Dialect &dialect, LineEnd *line_end) {
@@ -116,19 +115,19 @@ Placed first_record(const std::string &rest, const Dialect &dialect, LineEnd *li
     if (*line_end == LineEnd::Cr && starts_with(rest, "\\.\r"))
         return Placed{0, 3, 2, 1, RecordFault::EndOfCopyMarker};
 
-    /* "end-of-copy marker does not match previous newline style" */
     if (*line_end == LineEnd::Lf && starts_with(rest, "\\.\r"))
-        fault = RecordFault::UnquotedCarriageReturn;
+        fault = RecordFault::MismatchedMarker;
     if (*line_end == LineEnd::CrLf && starts_with(rest, "\\.\r\r"))
-        fault = RecordFault::UnquotedCarriageReturn;
+        fault = RecordFault::MismatchedMarker;
     if (*line_end == LineEnd::Cr && starts_with(rest, "\\.\n"))
-        fault = RecordFault::UnquotedNewline;
+        fault = RecordFault::MismatchedMarker;
 
-    /* The fault as it stood before each byte. */
-    std::vector<RecordFault> faults;
+    Quotes quotes{dialect};
+    std::vector<RecordFault> faults; /* the fault as it stood before each byte */
     for (size_t i = 0; i < rest.size(); ++i) {
         faults.push_back(fault);
-        const bool quoted = quote_is_open(rest.substr(0, i), dialect);
+        const bool quoted = quotes.open;
+        quotes.pass(rest[i]);
         const bool cr = rest[i] == '\r';
         const bool lf = rest[i] == '\n';
         const bool crlf = cr && rest.substr(i, 2) == "\r\n";
@@ -160,7 +159,7 @@ Placed first_record(const std::string &rest, const Dialect &dialect, LineEnd *li
     /* The end of the input. While no line end is known, any LF makes the LF the line break. */
     const char line_break =
         *line_end == LineEnd::Cr || (*line_end == LineEnd::Unknown && count(rest, '\n') == 0) ? '\r' : '\n';
-    if (!quote_is_open(rest, dialect))
+    if (!quotes.open)
         return Placed{0, rest.size(), rest.size(), count(rest, line_break), fault};
 
     size_t cut = rest.size();
@@ -180,14 +179,18 @@ Placed first_record(const std::string &rest, const Dialect &dialect, LineEnd *li
 
 /* The value of a field: what is between its quotes and what is not, one behind the other. */
 std::string unquoted(const std::string &raw, const Dialect &dialect) {
+    Quotes quotes{dialect};
     std::string out;
     for (size_t i = 0; i < raw.size(); ++i) {
-        const bool quoted = quote_is_open(raw.substr(0, i), dialect);
         const bool special = i + 1 < raw.size() && (raw[i + 1] == dialect.quote || raw[i + 1] == dialect.escape);
-        if (quoted && raw[i] == dialect.escape && special)
+        const bool quoted = quotes.open;
+        quotes.pass(raw[i]);
+        if (quoted && raw[i] == dialect.escape && special) {
             out += raw[++i];
-        else if (raw[i] != dialect.quote)
+            quotes.pass(raw[i]);
+        } else if (raw[i] != dialect.quote) {
             out += raw[i];
+        }
     }
     return out;
 }
@@ -205,12 +208,13 @@ std::vector<Placed> reference_records(const std::string &bytes, Dialect dialect)
 
 std::optional<std::vector<Value>> reference_fields(const std::string &record, const Dialect &dialect) {
     const std::string null_string(dialect.null_string, dialect.null_size);
-    if (quote_is_open(record, dialect))
-        return std::nullopt;
+    Quotes quotes{dialect};
     std::vector<Value> fields;
     std::string raw;
     for (size_t i = 0; i <= record.size(); ++i) {
-        const bool quoted = quote_is_open(record.substr(0, i), dialect);
+        const bool quoted = quotes.open;
+        if (i < record.size())
+            quotes.pass(record[i]);
         if (i < record.size() && (quoted || record[i] != dialect.delimiter)) {
             raw += record[i];
             continue;
@@ -218,6 +222,8 @@ std::optional<std::vector<Value>> reference_fields(const std::string &record, co
         fields.push_back(raw == null_string ? Value() : Value(unquoted(raw, dialect)));
         raw.clear();
     }
+    if (quotes.open)
+        return std::nullopt;
     return fields;
 }
 
@@ -250,47 +256,6 @@ std::vector<Chunk> reference_chunks(const std::string &bytes, const std::vector<
         chunks.push_back(chunk);
     }
     return chunks;
-}
-
-std::vector<Placed> scan_in_pieces(const std::string &bytes, const Dialect &dialect, const std::vector<size_t> &ends,
-                                   LineEnd *line_end) {
-    RecordScanner scanner(dialect);
-    std::vector<Placed> records;
-    uint64_t start = 0; /* of the record */
-    size_t at = 0;
-    Record record;
-
-    while (start < bytes.size()) {
-        const auto next_end = std::upper_bound(ends.begin(), ends.end(), at);
-        const size_t end = next_end == ends.end() ? bytes.size() : std::min(*next_end, bytes.size());
-        /* A copy of its own, so that AddressSanitizer sees a look behind the piece. */
-        const size_t size = end - at;
-        const std::unique_ptr<char[]> piece(new char[size]);
-        std::copy(bytes.begin() + static_cast<std::ptrdiff_t>(at), bytes.begin() + static_cast<std::ptrdiff_t>(end),
-                  piece.get());
-        for (size_t pos = 0; scanner.next(piece.get(), size, &pos, &record); start += record.size)
-            records.push_back(Placed{start, record.size, record.content, record.lines, record.fault});
-        at = end;
-        if (at == bytes.size() && start < bytes.size()) {
-            if (!scanner.finish(&record)) {
-                ADD_FAILURE() << "finish() forgets the bytes from " << start << " on";
-                break;
-            }
-            records.push_back(Placed{start, record.size, record.content, record.lines, record.fault});
-            start += record.size;
-            at = start;
-        }
-    }
-    if (line_end != nullptr)
-        *line_end = scanner.line_end();
-    return records;
-}
-
-std::vector<Placed> scan_by(size_t piece, const std::string &bytes, const Dialect &dialect) {
-    std::vector<size_t> ends;
-    for (size_t end = piece; end < bytes.size(); end += piece)
-        ends.push_back(end);
-    return scan_in_pieces(bytes, dialect, ends);
 }
 
 } // namespace movielens_ingest::core

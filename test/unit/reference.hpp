@@ -57,14 +57,4 @@ std::optional<std::vector<Value>> reference_fields(const std::string &record, co
 std::vector<Chunk> reference_chunks(const std::string &bytes, const std::vector<Placed> &records, uint64_t data_start,
                                     uint64_t start_line, uint64_t chunk_size, uint64_t min_chunks);
 
-/*
- * The records as RecordScanner finds them when the bytes come in pieces that end at the given offsets, with the bytes
- * behind a cut fed again. line_end, if given, takes what the scanner says of it at the end.
- */
-std::vector<Placed> scan_in_pieces(const std::string &bytes, const Dialect &dialect, const std::vector<size_t> &ends,
-                                   LineEnd *line_end = nullptr);
-
-/* The same with pieces of one size. */
-std::vector<Placed> scan_by(size_t piece, const std::string &bytes, const Dialect &dialect);
-
 } // namespace movielens_ingest::core

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# make soak: the law held to random tables and files (test/t/027_property.pl) for TIME seconds, from case SEED on.
+# A line of progress every ten seconds; ends at the first case that fails, with a script that shows it.
+set -euo pipefail
+# shellcheck source=test/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+export TIME=${TIME:-600} SEED=${SEED:-$(date +%s)}
+pgxs_test=$build/pg/usr/lib/postgresql/$pg_major/lib/pgxs/src/test
+dir=$build/run/soak
+
+"$top/test/setup.sh" test
+if ! reachable; then
+    copy=$(copy_of_clone)
+    say "$server_user cannot read all of $top: going on in a copy, $copy, which stays if a case fails"
+    "$copy/test/soak.sh"
+    rm -rf "$copy"
+    exit
+fi
+
+step "private PostgreSQL" "$build/private.log" private_tree
+step "extension" "$build/extension.log" install_privately
+mkdir -p "$build/run"
+chown "$server_user:$server_group" "$build/run"
+server_folder "$dir"
+mkdir -p "$dir/ports"
+chown "$server_user:$server_group" "$dir/ports"
+# The tests' programs say on standard error what is for people; when they are ended they stop their server.
+"${as_server_user[@]}" env PATH="$bindir:$PATH" PERL5LIB="$pgxs_test/perl" TESTDIR="$dir" PGPORT=65432 \
+    PG_TEST_PORT_DIR="$dir/ports" PG_REGRESS="$pgxs_test/regress/pg_regress" perl "$top/test/t/027_property.pl" </dev/null 2>&1 >"$dir/log"

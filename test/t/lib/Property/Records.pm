@@ -1,0 +1,98 @@
+# Where the records of a file are, found in a slow and obvious way: what COPY's CopyReadLineText says, and the rules that an
+# import adds for the records that COPY stops at.
+package Property::Records;
+
+use strict;
+use warnings;
+
+use Exporter qw(import);
+
+our @EXPORT = qw(records_of);
+
+# The records from byte $start on, which is behind the header: { offset, content and size (bytes without and with the line
+# end), line (from 1) }.
+sub records_of
+{
+	my ($bytes, $dialect, $start) = @_;
+	my $reader = { bytes => $bytes, quote => $dialect->{quote}, escape => $dialect->{escape}, line_end => '', behind_cut => 0 };
+	my @records;
+	my $at = $dialect->{bom} ? 3 : 0;
+	while ($at < length $bytes)
+	{
+		my ($content, $size) = record_at($reader, $at);
+		push @records, { offset => $at, content => $content, size => $size } if $at >= $start;
+		$at += $size;
+	}
+	my $break = $reader->{line_end} eq "\r" ? "\r" : "\n";
+	my ($line, $counted) = (1, 0);
+	for my $record (@records)
+	{
+		$line += () = substr($bytes, $counted, $record->{offset} - $counted) =~ /$break/g;
+		$counted = $record->{offset};
+		$record->{line} = $line;
+	}
+	return @records;
+}
+
+# The sizes of the record that begins there, without and with its line end.
+sub record_at
+{
+	my ($reader, $start) = @_;
+	my $bytes = $reader->{bytes};
+	my ($in_quote, $escaped) = (0, 0);
+
+	# The end-of-copy marker is seen before quotes are.
+	if (substr($bytes, $start, 4) =~ /\A\\\.(\r\n|\r|\n)/ && ($reader->{line_end} eq '' || $reader->{line_end} eq $1))
+	{
+		$reader->{line_end} = $1;
+		return (2, 2 + length $1);
+	}
+	pos($bytes) = $start;
+	while ($bytes =~ /\G([^\r\n\Q$reader->{quote}$reader->{escape}\E]*)(\r\n|.)/gs)
+	{
+		my ($ordinary, $c, $end) = ($1, $2, $+[0]);
+		$escaped = 0 if $ordinary ne '';
+		if ($c eq "\r\n" && $reader->{line_end} ne "\r\n" && ($in_quote || $reader->{line_end} ne ''))
+		{
+			pos($bytes) = --$end;
+			$c = "\r";
+		}
+		if ($c eq $reader->{escape} && $c ne $reader->{quote})
+		{
+			$escaped = $in_quote && !$escaped;
+			next;
+		}
+		$in_quote = !$in_quote if $c eq $reader->{quote} && !$escaped;
+		$escaped = 0;
+		next if $c !~ /[\r\n]/;
+
+		if ($in_quote)
+		{
+			return cut_at($reader, $start, $end) if $reader->{behind_cut} && substr($c, -1) eq ($reader->{line_end} eq "\r" ? "\r" : "\n");
+			next;
+		}
+		$reader->{line_end} = $c if $reader->{line_end} eq '';
+		# A lone LF ends a record in every file, a CR only in those whose lines it ends.
+		return ($end - length($c) - $start, $end - $start) if substr($c, -1) eq "\n" || $reader->{line_end} eq "\r";
+	}
+	my $size = length($bytes) - $start;
+	return ($size, $size) if !$in_quote;
+
+	# The quote is open up to the end of the file: the record is cut behind its first line.
+	my $rest = substr($bytes, $start);
+	my $break = $reader->{line_end} eq "\r" || ($reader->{line_end} eq '' && $rest !~ /\n/) ? qr/\r/ : qr/\n/;
+	return ($size, $size) if $rest !~ $break;
+	$reader->{behind_cut} = $reader->{line_end} ne '';
+	return cut_at($reader, $start, $start + $+[0]);
+}
+
+sub cut_at
+{
+	my ($reader, $start, $end) = @_;
+	my $size = $end - $start;
+	my $record = substr($reader->{bytes}, $start, $size);
+	my $before = $reader->{line_end} eq "\n" || $record !~ /\r\n\z/ ? 1 : 2;
+	return ($size - $before, $size);
+}
+
+1;
