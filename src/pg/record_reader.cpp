@@ -10,8 +10,7 @@ namespace {
 
 constexpr size_t kPieceSize = 16 * 1024 * 1024;
 constexpr int kPieceRecords = 250000;
-/* With its line end. When it is refused, it has to fit into one row of rejected_rows, beside the texts that are there.
- */
+/* With its line end: one that is refused has to fit into a row of rejected_rows, beside the reason. */
 constexpr size_t kLongestRecord = 1024 * 1024 * 1024 - 64 * 1024;
 
 } // namespace
