@@ -28,7 +28,7 @@ MOVIELENS_INGEST_FUNCTION(_inserting) {
         current_range->inserted++;
         current_range->at = at;
     }
-    PG_RETURN_BOOL(record != kBehindLast);
+    PG_RETURN_BOOL(current_range != nullptr && record != kBehindLast);
 }
 
 namespace movielens_ingest::pg {
