@@ -15,21 +15,23 @@ sub records_of
 {
 	my ($bytes, $dialect, $start) = @_;
 	my $reader = { bytes => $bytes, quote => $dialect->{quote}, escape => $dialect->{escape}, line_end => '', behind_cut => 0 };
+	my $first = $dialect->{bom} ? 3 : 0;
+	# The first line end outside quotes is that of the file. If there is none it is LF.
+	for (my $at = $first; $at < length $bytes && $reader->{line_end} eq '';)
+	{
+		$at += (record_at($reader, $at))[1];
+	}
+	$reader->{line_end} ||= "\n";
+	my $break = $reader->{line_end} eq "\r" ? "\r" : "\n";
+
 	my @records;
-	my $at = $dialect->{bom} ? 3 : 0;
+	my ($at, $line) = ($first, 1);
 	while ($at < length $bytes)
 	{
 		my ($content, $size) = record_at($reader, $at);
-		push @records, { offset => $at, content => $content, size => $size } if $at >= $start;
+		push @records, { offset => $at, content => $content, size => $size, line => $line } if $at >= $start;
+		$line += () = substr($bytes, $at, $size) =~ /$break/g;
 		$at += $size;
-	}
-	my $break = $reader->{line_end} eq "\r" ? "\r" : "\n";
-	my ($line, $counted) = (1, 0);
-	for my $record (@records)
-	{
-		$line += () = substr($bytes, $counted, $record->{offset} - $counted) =~ /$break/g;
-		$counted = $record->{offset};
-		$record->{line} = $line;
 	}
 	return @records;
 }
