@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# make soak: the law held to random tables and files (test/t/030_property.pl) for TIME seconds, from case SEED on.
+# make soak: the law held to random tables and files (test/t/031_property.pl) for TIME seconds, from case SEED on.
 # A line of progress every ten seconds; ends at the first case that fails, with a script that shows it.
 set -euo pipefail
 # shellcheck source=test/lib.sh
@@ -27,4 +27,4 @@ mkdir -p "$dir/ports"
 chown "$server_user:$server_group" "$dir/ports"
 # The tests' programs say on standard error what is for people; when they are ended they stop their server.
 "${as_server_user[@]}" env PATH="$bindir:$PATH" PERL5LIB="$pgxs_test/perl" TESTDIR="$dir" PGPORT=65432 \
-    PG_TEST_PORT_DIR="$dir/ports" PG_REGRESS="$pgxs_test/regress/pg_regress" perl "$top/test/t/030_property.pl" </dev/null 2>&1 >"$dir/log"
+    PG_TEST_PORT_DIR="$dir/ports" PG_REGRESS="$pgxs_test/regress/pg_regress" perl "$top/test/t/031_property.pl" </dev/null 2>&1 >"$dir/log"
