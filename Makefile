@@ -14,6 +14,7 @@ SOURCES = \
 	src/core/file_kind.cpp \
 	src/core/libcsv_splitter.cpp \
 	src/core/number.cpp \
+	src/core/plain_records.cpp \
 	src/core/record_scanner.cpp \
 	src/pg/background_process.cpp \
 	src/pg/batch.cpp \
