@@ -8,6 +8,8 @@ set -euo pipefail
 
 # shellcheck source=test/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+# shellcheck source=test/bench/configurations.sh
+. "$top/test/bench/configurations.sh"
 
 records=${1:-200000}
 shift || :
@@ -84,8 +86,7 @@ step "extension" "$build/bench/install.log" install_privately
 dir=$build/bench/rejects
 server_folder "$dir"
 trap 'stop_server immediate' EXIT
-step "server" "$build/bench/server.log" start_server "$build/bench/server" "shared_buffers = 1GB" "max_wal_size = 16GB" \
-    "checkpoint_timeout = 1h" "autovacuum = off"
+step "server" "$build/bench/server.log" start_server "$build/bench/server" "${tuned[@]}"
 run_sql <<'SQL' >/dev/null
 CREATE EXTENSION movielens_ingest;
 CREATE ROLE loader;
