@@ -37,8 +37,8 @@ sub judge
 	}
 	my ($all, $quarter, $small) = @result{ 'ratings/import', 'growth/quarter', 'small/one-row-import' };
 	my $per_row = sub { return $_[0]{median} / $_[0]{rows} };
-	push @entries, entry('time per row, all ratings : a quarter', $per_row->($all) / $per_row->($quarter), 'times', 'at most', 1.15)
-	  if $all && $quarter;
+	push @entries, entry('time per row, all ratings : a quarter', $per_row->($all) / $per_row->($quarter), 'times',
+		'at most', 1.15) if $all && $quarter;
 	my $peak = max(map { $_->{peak_load_kb} // 0 } grep { $_->{title} =~ /import/ } @results);
 	push @entries, entry('private memory of a process that loads', $peak / 1024, 'MB', 'at most', 64) if $peak;
 	push @entries, entry('a file of one row, to Completed', $small->{median} * 1000, 'ms', 'at most', 50) if $small;

@@ -1,116 +1,142 @@
-# What `make bench` measures: the ways that files are loaded, in groups.
+# What `make bench` measures: the ways to load files, in groups.
 package Ways;
 use strict;
 use warnings;
 
 # Of a way:
 #   name       GROUP/WAY
+#   number     its place among all
 #   title      for people, below the title of the group
 #   tables     what it fills: table => the file whose rows it must hold in the end
 #   prepare    statements that make the tables
-#   sessions   lists of statements, each list for a session of its own, run at the same time; each of them is timed
-#              until its commits are durable. What they print must be "Completed"
-#   number     its place among all
-#   repeat     how often in a round, with `reset` before each time (once unless given)
+#   sessions   lists of statements, each list for a session of its own, run at the same time; the time is from the first
+#              start to the last end. What they print must be "Completed"
+#   repeat     how often in a round, with the statement `reset` before each time
 our %group_titles = (
-	heap => 'a bare table',
-	ratings => 'ratings with foreign key and index',
-	dataset => 'the whole data set',
-	growth => 'ratings with foreign key and index, fewer rows',
+	heap => 'bare table',
+	ratings => 'ratings as shipped',
+	dataset => 'data set',
+	growth => 'ratings as shipped, in part',
 	small => 'small files',);
 
-sub copy
-{
-	my ($table, $file) = @_;
-	return "COPY $table FROM '$file' (FORMAT csv, HEADER)";
-}
+my $shipped_tables = "SELECT FROM ml_create_tables('bench')";
+my $bare_ratings =
+  'CREATE TABLE ratings (userid integer, movieid integer NOT NULL, rating double precision, "timestamp" varchar(100))';
+# An order that the foreign keys allow; tables are named as the files, but for the hyphen.
+my @data_set = qw(movies links ratings tags genome-tags genome-scores);
 
+# copy TABLE, FILE
+sub copy { return "COPY $_[0] FROM '$_[1]' (FORMAT csv, HEADER)" }
+
+# ml_import TABLE, FILE [, OPTION...]
 sub ml_import
 {
-	my ($table, $file, $more) = @_;
-	return ("SELECT ml_import('$file', '$table', force => true" . ($more // '') . ') AS id \gset',
-		'SELECT status FROM ml_wait(:id)');
+	my ($table, $file, @options) = @_;
+	my $arguments = join(', ', "'$file'", "'$table'", 'force => true', @options);
+	return ("SELECT ml_import($arguments) AS id \\gset", 'SELECT status FROM ml_wait(:id)');
 }
 
-# What ml_create_tables makes of ratings after its columns.
-my @by_hand = (
-	'CREATE INDEX ON ratings (movieid)',
-	'ALTER TABLE ratings ADD FOREIGN KEY (movieid) REFERENCES movies ON DELETE CASCADE',
-	'ANALYZE ratings',);
+# movies DATA: statements that load what ratings reference
+sub movies { return (copy('movies', "$_[0]/set/movies.csv"), 'VACUUM ANALYZE movies') }
 
-# An order that the foreign keys allow.
-our @data_set = qw(movies links ratings tags genome-tags genome-scores);
-
-# table_of FILE: as ml_create_tables names it
-sub table_of { return $_[0] =~ tr/-/_/r }
-
-# Every way, loading from the folder that run.sh has made.
-sub all
+sub into_bare_table
 {
 	my ($data) = @_;
-	my $set = "$data/set";
-	my $ratings = "$set/ratings.csv";
-	my ($half_1, $half_2) = map { "$data/parts/half-$_.csv" } 1, 2;
-	my $shipped = "SELECT FROM ml_create_tables('bench')";
-	my $bare = 'CREATE TABLE ratings (userid integer, movieid integer NOT NULL, rating double precision, "timestamp" varchar(100))';
-	my @movies = (copy('movies', "$set/movies.csv"), 'VACUUM ANALYZE movies');
-
-	my $into_heap = sub {
+	my $ratings = "$data/set/ratings.csv";
+	my $way = sub {
 		my ($name, $title, @sessions) = @_;
-		return { name => "heap/$name", title => $title, prepare => [$bare], sessions => \@sessions,
+		return { name => "heap/$name", title => $title, prepare => [$bare_ratings], sessions => \@sessions,
 			tables => { ratings => $ratings } };
 	};
-	my $into_ratings = sub {
-		my ($name, $title, $file, @session) = @_;
-		return { name => $name, title => $title, prepare => [ $shipped, @movies ], sessions => [ \@session ],
-			tables => { ratings => $file } };
+	return (
+		$way->('copy', 'COPY', [ copy('ratings', $ratings) ]),
+		$way->('copy-2', 'two COPYs at once', map { [ copy('ratings', "$data/parts/half-$_.csv") ] } 1, 2),
+		$way->('import-1', 'import by one process', [ ml_import('ratings', $ratings, 'max_workers => 1') ]),
+		$way->('import-2', 'import by 2 processes', [ ml_import('ratings', $ratings, 'max_workers => 2') ]),
+		$way->('import-4', 'import by 4 processes', [ ml_import('ratings', $ratings, 'max_workers => 4') ]));
+}
+
+# By hand: what ml_create_tables makes of ratings is made after the rows are in, and the table analyzed, as imports do.
+sub into_ratings
+{
+	my ($data) = @_;
+	my $ratings = "$data/set/ratings.csv";
+	my @way = (prepare => [ $shipped_tables, movies($data) ], tables => { ratings => $ratings });
+	return (
+		{ @way, name => 'ratings/copy', title => 'COPY', sessions => [ [ copy('ratings', $ratings) ] ] },
+		{
+			@way,
+			name => 'ratings/by-hand',
+			title => 'COPY, then index and key',
+			prepare => [ $shipped_tables, movies($data), 'DROP TABLE ratings', $bare_ratings ],
+			sessions => [ [
+				copy('ratings', $ratings),
+				'CREATE INDEX ON ratings (movieid)',
+				'ALTER TABLE ratings ADD FOREIGN KEY (movieid) REFERENCES movies ON DELETE CASCADE',
+				'ANALYZE ratings',
+			] ],
+		},
+		{ @way, name => 'ratings/import', title => 'import', sessions => [ [ ml_import('ratings', $ratings) ] ] });
+}
+
+sub of_data_set
+{
+	my ($data) = @_;
+	my %file_of = map { (tr/-/_/r => "$data/set/$_.csv") } @data_set;
+	my @way = (prepare => [$shipped_tables], tables => \%file_of);
+	my @copies = map { copy($_, $file_of{$_}) } map { tr/-/_/r } @data_set;
+	my @import = (
+		"SELECT array_agg(id) AS ids FROM ml_import_dataset('$data/set', strict => true, force => true) \\gset",
+		"SELECT w.status FROM unnest(:'ids'::bigint[]) AS id, ml_wait(id) AS w");
+	return (
+		{ @way, name => 'dataset/copy', title => 'COPY file by file', sessions => [ \@copies ] },
+		{ @way, name => 'dataset/import', title => 'import', sessions => [ \@import ] });
+}
+
+# Of 20 million ratings, the first million and the first five.
+sub in_part
+{
+	my ($data) = @_;
+	my $way = sub {
+		my ($name, $title) = @_;
+		my $file = "$data/parts/$name.csv";
+		return { name => "growth/$name", title => $title, prepare => [ $shipped_tables, movies($data) ],
+			sessions => [ [ ml_import('ratings', $file) ] ], tables => { ratings => $file } };
 	};
-	my $small = sub {
-		my ($name, $title, $table, $file, @session) = @_;
-		return { name => "small/$name", title => $title, prepare => [ $shipped, $table eq 'movies' ? () : @movies ],
-			repeat => 7, reset => "TRUNCATE $table CASCADE", sessions => [ \@session ], tables => { $table => $file } };
+	return ($way->('twentieth', 'import, 1/20 of the rows'), $way->('quarter', 'import, 1/4 of the rows'));
+}
+
+sub of_small_files
+{
+	my ($data) = @_;
+	my $ways = sub {
+		my ($name, $title, $table, $file) = @_;
+		my @way = (prepare => [ $shipped_tables, $table eq 'movies' ? () : movies($data) ], tables => { $table => $file },
+			repeat => 7, reset => "TRUNCATE $table CASCADE");
+		return (
+			{ @way, name => "small/$name-copy", title => "$title, COPY", sessions => [ [ copy($table, $file) ] ] },
+			{ @way, name => "small/$name-import", title => "$title, import", sessions => [ [ ml_import($table, $file) ] ] });
 	};
+	return (
+		$ways->('one-row', 'one rating', 'ratings', "$data/parts/one-row.csv"),
+		$ways->('thousand-rows', '1000 ratings', 'ratings', "$data/parts/thousand-rows.csv"),
+		$ways->('movies', 'movies.csv', 'movies', "$data/set/movies.csv"));
+}
 
-	my @ways = (
-		$into_heap->('copy', 'COPY', [ copy('ratings', $ratings) ]),
-		$into_heap->('copy-2', 'two COPYs of half the file', [ copy('ratings', $half_1) ], [ copy('ratings', $half_2) ]),
-		map { $into_heap->("import-$_", "import, max_workers => $_", [ ml_import('ratings', $ratings, ", max_workers => $_") ]) }
-		  1, 2, 4);
-	push @ways,
-	  $into_ratings->('ratings/copy', 'COPY', $ratings, copy('ratings', $ratings)),
-	  { name => 'ratings/by-hand', title => 'COPY, then index and key', prepare => [ $shipped, @movies, 'DROP TABLE ratings', $bare ],
-		sessions => [ [ copy('ratings', $ratings), @by_hand ] ], tables => { ratings => $ratings } },
-	  $into_ratings->('ratings/import', 'import', $ratings, ml_import('ratings', $ratings));
-
-	my %tables = map { (table_of($_) => "$set/$_.csv") } @data_set;
-	push @ways,
-	  { name => 'dataset/copy', title => 'COPY file by file', prepare => [$shipped], tables => \%tables,
-		sessions => [ [ map { copy(table_of($_), "$set/$_.csv") } @data_set ] ] },
-	  { name => 'dataset/import', title => 'ml_import_dataset', prepare => [$shipped], tables => \%tables,
-		sessions => [ [ "SELECT array_agg(id) AS ids FROM ml_import_dataset('$set', strict => true, force => true) \\gset",
-				"SELECT f.status FROM unnest(:'ids'::bigint[]) id, ml_wait(id) f" ] ] };
-
-	foreach ([ twentieth => 'import, 1/20 of the rows' ], [ quarter => 'import, 1/4 of the rows' ])
+# all DATA: every way, loading from the folder that run.sh has made
+sub all
+{
+	my @ways = map { $_->(@_) } \&into_bare_table, \&into_ratings, \&of_data_set, \&in_part, \&of_small_files;
+	foreach (0 .. $#ways)
 	{
-		my ($part, $title) = @$_;
-		push @ways, $into_ratings->("growth/$part", $title, "$data/parts/$part.csv", ml_import('ratings', "$data/parts/$part.csv"));
+		$ways[$_]{number} = $_;
+		$ways[$_]{repeat} //= 1;
 	}
-
-	foreach ([ 'one-row', 'one rating', 'ratings', "$data/parts/one-row.csv" ],
-		[ 'thousand-rows', '1000 ratings', 'ratings', "$data/parts/thousand-rows.csv" ],
-		[ 'movies', 'movies.csv', 'movies', "$set/movies.csv" ])
-	{
-		my ($name, $title, $table, $file) = @$_;
-		push @ways, $small->("$name-copy", "$title, COPY", $table, $file, copy($table, $file)),
-		  $small->("$name-import", "$title, import", $table, $file, ml_import($table, $file));
-	}
-	$ways[$_]{number} = $_ foreach 0 .. $#ways;
-	$_->{repeat} //= 1 foreach @ways;
 	return @ways;
 }
 
-# selected CONFIGURATION, NAMES, WAY...: those that NAMES, a list of groups and ways, asks for; if it is empty all, or on a
-# server as initdb leaves it those of one big table.
+# selected CONFIGURATION, NAMES, WAY...: those that NAMES, groups and ways, asks for; if it is empty all, or on a server
+# as initdb leaves it those of one big table
 sub selected
 {
 	my ($configuration, $names, @ways) = @_;

@@ -1,6 +1,6 @@
 #!/usr/bin/env perl
 # Measures the ways of Ways.pm on a running server, in rounds: measure.pl CONFIGURATION PGDATA DATA RESULT
-# Every way runs once a round, in an order that is rotated. A way that leaves other rows than COPY does ends it all.
+# Every way runs once a round, in an order that is rotated. One that leaves other rows than COPY does ends it all.
 use strict;
 use warnings;
 
@@ -28,7 +28,7 @@ sub sql
 	return wantarray ? @lines : $lines[-1];
 }
 
-# start_session STATEMENTS: a psql that runs them, told by a file.
+# start_session NUMBER, STATEMENTS: a psql that runs them, told by a file.
 sub start_session
 {
 	my ($number, $statements) = @_;
@@ -40,7 +40,7 @@ sub start_session
 	return { psql => $psql, script => $script };
 }
 
-# run SESSIONS: runs them at once, and returns the seconds of each repetition, from the first start to the last end.
+# run WAY: runs its sessions at once, and returns the seconds of each repetition.
 sub run
 {
 	my ($way) = @_;
@@ -79,9 +79,10 @@ sub fresh_tables
 {
 	my ($way) = @_;
 	sql('DROP SCHEMA IF EXISTS bench CASCADE', 'CREATE SCHEMA bench', @{ $way->{prepare} }, 'CHECKPOINT');
+	return;
 }
 
-# A way must have read its files before: from the page cache.
+# Into the page cache.
 sub read_files
 {
 	foreach my $path (@_)
@@ -89,6 +90,7 @@ sub read_files
 		open(my $file, '<:raw', $path) or die "$path: $!\n";
 		1 while read($file, my $buffer, 1 << 20);
 	}
+	return;
 }
 
 # The rows of a file as COPY reads them, into a table with no more than its columns.
@@ -116,9 +118,10 @@ sub check
 	}
 	my $invalid = sql("SELECT count(*) FROM pg_index WHERE NOT indisvalid OR NOT indisready");
 	die "$way->{name}: an index is not valid\n" if $invalid;
+	return;
 }
 
-# once WAY: measures it and adds to its results.
+# once WAY: measures it, adds to its results, and returns its seconds.
 sub once
 {
 	my ($way) = @_;
@@ -173,14 +176,14 @@ foreach my $round (1 .. $rounds)
 {
 	foreach my $way (@ways)
 	{
-		printf "%s, round %d of %d: %-24s %9.3f s\n", $configuration, $round, $rounds, $way->{name}, once($way);
+		printf "%s, round %d of %d: %-26s %9.3f s\n", $configuration, $round, $rounds, $way->{name}, once($way);
 	}
 	# Each way stands once early and once late.
 	push @ways, splice(@ways, 0, @ways > $rounds ? @ways / $rounds : 1);
 }
 
-my @settings = qw(shared_buffers maintenance_work_mem wal_buffers max_wal_size min_wal_size checkpoint_timeout wal_level fsync
-  synchronous_commit full_page_writes max_parallel_maintenance_workers max_worker_processes autovacuum);
+my @settings = qw(shared_buffers maintenance_work_mem wal_buffers max_wal_size min_wal_size checkpoint_timeout wal_level
+  fsync synchronous_commit full_page_writes max_parallel_maintenance_workers max_worker_processes autovacuum);
 my %report = (
 	postgresql => sql('SHOW server_version'),
 	movielens_ingest => sql("SELECT extversion FROM pg_extension WHERE extname = 'movielens_ingest'"),

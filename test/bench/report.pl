@@ -1,7 +1,7 @@
 #!/usr/bin/env perl
 # What was measured, for people and programs: report.pl FOLDER CONFIGURATION...
-# Reads FOLDER/CONFIGURATION.json, and FOLDER/planning if there is one; prints tables, and writes FOLDER/results.json and
-# FOLDER/chart.tsv.
+# Reads FOLDER/CONFIGURATION.json, and FOLDER/planning if there is one; prints tables, and writes FOLDER/results.json,
+# and for the chart FOLDER/chart.tsv and chart.title.
 use strict;
 use warnings;
 
@@ -24,7 +24,7 @@ sub grouped
 	return $number;
 }
 
-sub seconds { return sprintf($_[0] < 1 ? '%.3f' : '%.2f', $_[0]) }
+sub seconds { return sprintf($_[0] < 0.1 ? '%.4f' : $_[0] < 1 ? '%.3f' : '%.2f', $_[0]) }
 
 sub machine
 {
@@ -47,14 +47,25 @@ sub print_table
 		if ($result->{group} ne $group)
 		{
 			$group = $result->{group};
-			printf "\n%-27s %10s %8s %17s %10s %8s %7s %7s %8s\n", $Ways::group_titles{$group} =~ s/(.{27}).*/$1/r, 'rows',
-			  'seconds', 'min - max', 'rows/s', 'WAL MB', 'CPU s', 'load MB', 'index MB';
+			printf "\n%-27s %10s %8s %17s %10s %8s %7s %7s %8s\n", $Ways::group_titles{$group}, 'rows', 'seconds',
+			  'min - max', 'rows/s', 'WAL MB', 'CPU s', 'load MB', 'index MB';
 		}
 		printf "  %-25s %10s %8s %17s %10s %8s %7s %7s %8s\n", $result->{title}, grouped($result->{rows}),
 		  seconds($result->{median}), seconds($result->{min}) . ' - ' . seconds($result->{max}),
 		  grouped($result->{rows_per_second}), defined $result->{wal_bytes} ? mb($result->{wal_bytes} / 1024) : '-',
 		  $result->{cpu_seconds} // '-', mb($result->{peak_load_kb}), mb($result->{peak_index_kb});
 	}
+}
+
+# What a row costs as the file grows, against the one of a quarter of the rows.
+sub print_growth
+{
+	my %result = map { ($_->{way} => $_) } @{ $_[0] };
+	my @results = grep { $_ } @result{qw(growth/twentieth growth/quarter ratings/import)};
+	return if @results < 3;
+	my ($small, $quarter, $all) = map { $_->{median} / $_->{rows} } @results;
+	printf "\nratings as shipped, import: time per row with %s, %s, %s rows as %.2f : 1 : %.2f\n",
+	  (map { grouped($_->{rows}) } @results), $small / $quarter, $all / $quarter;
 }
 
 # Bars of rows a second, a scale that every group shares, from the top downwards: place, label, rate, the lowest and the
@@ -71,7 +82,7 @@ sub write_chart
 		foreach my $result (@results)
 		{
 			my ($rate, $lowest, $highest) = map { $result->{rows} / $result->{$_} / 1e6 } qw(median max min);
-			print $file join("\t", $place--, $result->{title} =~ s/_/\\_/gr, $rate, $lowest, $highest,
+			print $file join("\t", $place--, $result->{title}, $rate, $lowest, $highest,
 				$result->{title} =~ /import/ ? $import_colour : $copy_colour, seconds($result->{median}) . ' s'), "\n";
 		}
 		$place--;
@@ -92,7 +103,7 @@ my ($first) = map { $report{configurations}{$_}{results} } @configurations;
 $report{floors} = Floors::judge($report{planning_gb_per_second}, @$first);
 
 my ($machine, $versions) = @report{qw(machine versions)};
-my $where = "PostgreSQL $versions->{postgresql}, movielens_ingest $versions->{movielens_ingest}, "
+my $where = "PostgreSQL " . $versions->{postgresql} =~ s/ .*//r . ", movielens_ingest $versions->{movielens_ingest}, "
   . "$machine->{processor}, $machine->{cores} cores, $machine->{memory_gb} GB, $machine->{kernel}";
 print "\n$where\nscale $report{scale} of MovieLens 20M, seed $report{seed}; medians of $report{rounds} rounds\n";
 foreach my $configuration (@configurations)
@@ -102,12 +113,13 @@ foreach my $configuration (@configurations)
 	print "\n--- $configuration: ", join(', ', map { "$_ $settings->{$_}" } qw(shared_buffers maintenance_work_mem wal_buffers
 		  max_wal_size checkpoint_timeout fsync synchronous_commit full_page_writes autovacuum)), "\n";
 	print_table($measured->{results});
+	print_growth($measured->{results});
 }
 Floors::print_table($report{floors}, $configurations[0]);
 
 write_chart($first);
 open(my $file, '>', "$folder/chart.title") or die "chart.title: $!\n";
-print $file "$where\n";
+print $file "scale $report{scale} of MovieLens 20M, $configurations[0] settings; medians of $report{rounds} rounds\n$where\n";
 close($file) or die "chart.title: $!\n";
 open($file, '>', "$folder/results.json") or die "results.json: $!\n";
 print $file JSON::PP->new->canonical->pretty->encode(\%report);

@@ -26,26 +26,23 @@ data=$results/data/$SCALE-$SEED
 
 # The files of the data set in set/; in parts/ those that only some ways load. Made once for a scale and a seed.
 generate() {
-    local ratings
+    local ratings set=$data.new/set
     ratings=$(awk -v scale="$SCALE" 'BEGIN { printf "%d", 20000263 * scale + 0.5 }')
-    rm -rf "$data.new"
-    mkdir -p "$data.new/set" "$data.new/parts"
-    "$top/test/data/generate.pl" "$data.new/set" "$ratings" "$SEED"
     part() { # part NAME FROM TO: these ratings, counted from 1, under the header
-        { head -n 1 "$data.new/set/ratings.csv" && tail -n +"$(($2 + 1))" "$data.new/set/ratings.csv" |
-            head -n $(($3 - $2 + 1)); } >"$data.new/parts/$1"
+        awk -v from="$2" -v to="$3" 'NR > to + 1 { exit } NR == 1 || NR > from' "$set/ratings.csv" >"$data.new/parts/$1"
     }
-    # tail is ended by head.
-    set +o pipefail
-    part half-1.csv 1 $((ratings / 2))
-    part half-2.csv $((ratings / 2 + 1)) "$ratings"
-    part twentieth.csv 1 $((ratings / 20))
-    part quarter.csv 1 $((ratings / 4))
-    part one-row.csv 1 1
-    part thousand-rows.csv 1 1000
-    mv "$data.new" "$data"
-    # Or the first way would share the disk with them.
-    sync
+    rm -rf "$data.new"
+    # The sync, or the first way would share the disk with them.
+    mkdir -p "$set" "$data.new/parts" &&
+        "$top/test/data/generate.pl" "$set" "$ratings" "$SEED" &&
+        part half-1.csv 1 $((ratings / 2)) &&
+        part half-2.csv $((ratings / 2 + 1)) "$ratings" &&
+        part twentieth.csv 1 $((ratings / 20)) &&
+        part quarter.csv 1 $((ratings / 4)) &&
+        part one-row.csv 1 1 &&
+        part thousand-rows.csv 1 1000 &&
+        sync &&
+        mv "$data.new" "$data"
 }
 
 # measure CONFIGURATION SETTING...
@@ -54,7 +51,7 @@ measure() {
     shift
     step "server ($name)" "$results/server-$name.log" start_server "$results/server" "$@"
     "$top/test/bench/measure.pl" "$name" "$results/server/data" "$data" "$results/$name.json"
-    stop_server >/dev/null
+    stop_server fast >/dev/null
     rm -rf "$results/server"
 }
 
@@ -72,7 +69,7 @@ fi
 step "private PostgreSQL" "$build/private.log" private_tree
 step "extension" "$build/extension.log" install_privately
 mkdir -p "$results/data"
-rm -f "$results"/*.json
+rm -f "$results"/{*.json,chart.*,planning}
 [ -d "$data" ] || step "files of scale $SCALE" "$results/generate.log" generate
 
 trap 'stop_server immediate >/dev/null 2>&1 || true' EXIT
@@ -83,9 +80,18 @@ for name in "${names[@]}"; do
 done
 trap - EXIT
 
+# Gigabytes a second of the planning pass alone, by a program of the core.
+if [ -f "$top/test/bench/planning.cpp" ]; then
+    g++ -std=c++17 -O2 -I"$top/src" -o "$results/plan" "$top/test/bench/planning.cpp" "$top"/src/core/*.cpp -lcsv -lxxhash
+    for _ in 1 2 3 4 5; do
+        "$results/plan" "$data/set/ratings.csv"
+    done | sort -n | sed -n 3p >"$results/planning"
+fi
+
 "$top/test/bench/report.pl" "$results" "${names[@]}"
+# Without a group that the chart shows there is none.
 for terminal in svg pngcairo; do
-    gnuplot -e "terminal = '$terminal'; folder = '$results'" "$top/test/bench/chart.gp"
+    [ ! -s "$results/chart.tsv" ] || gnuplot -e "terminal = '$terminal'; folder = '$results'" "$top/test/bench/chart.gp"
 done
 say
 say "results.json, chart.svg, chart.png are in $results"
