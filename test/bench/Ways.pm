@@ -140,10 +140,14 @@ sub all
 sub selected
 {
 	my ($configuration, $names, @ways) = @_;
-	my %wanted = map { ($_ => 1) } split(' ', $names || ($configuration eq 'initdb' ? 'heap ratings' : ''));
-	my @selected = grep { !%wanted || $wanted{ group_of($_) } || $wanted{ $_->{name} } } @ways;
-	die "no such way: $names\n" unless @selected;
-	return @selected;
+	my @names = split(' ', $names || ($configuration eq 'initdb' ? 'heap ratings' : join(' ', keys %group_titles)));
+	my %selected;
+	foreach my $name (@names)
+	{
+		my @found = grep { $name eq group_of($_) || $name eq $_->{name} } @ways or die "no such way: $name\n";
+		$selected{ $_->{number} } = $_ foreach @found;
+	}
+	return map { $selected{$_} } sort { $a <=> $b } keys %selected;
 }
 
 sub group_of { return $_[0]{name} =~ s|/.*||r }

@@ -94,4 +94,4 @@ for terminal in svg pngcairo; do
     [ ! -s "$results/chart.tsv" ] || gnuplot -e "terminal = '$terminal'; folder = '$results'" "$top/test/bench/chart.gp"
 done
 say
-say "results.json, chart.svg, chart.png are in $results"
+say "results.json, chart.svg and chart.png are in $results"
