@@ -14,6 +14,7 @@ SOURCES = \
 	src/core/file_kind.cpp \
 	src/core/libcsv_splitter.cpp \
 	src/core/number.cpp \
+	src/core/plain_records.cpp \
 	src/core/record_scanner.cpp \
 	src/pg/background_process.cpp \
 	src/pg/batch.cpp \
@@ -86,6 +87,7 @@ SOURCES = \
 	src/pg/target.cpp \
 	src/pg/target_storage.cpp \
 	src/pg/tuple_former.cpp \
+	src/pg/tuple_layout.cpp \
 	src/pg/validation.cpp \
 	src/pg/validation_pool.cpp \
 	src/pg/validation_worker.cpp \
