@@ -118,6 +118,8 @@ help:
 	@echo 'make test-all        the same and the slow tests'
 	@echo 'make soak            random tables and files against COPY, for TIME=600 seconds, from case SEED=n on'
 	@echo 'make fuzz TIME=60    let libFuzzer try the core, so many seconds for each target'
+	@echo 'make bench           measure COPY and imports (SCALE=0.1 of MovieLens 20M, ROUNDS=3, WAYS="heap ratings")'
+	@echo 'make bench-publish   put the results of the last `make bench` where README shows them'
 	@echo 'make lint            formatting, static analysis, rules, two compilers'
 	@echo 'make format          let clang-format rewrite the sources'
 	@echo 'make demo            load a data set on a private server (DATA=file.csv or a directory)'
@@ -135,6 +137,13 @@ soak:
 
 fuzz:
 	@TIME="$(TIME)" test/fuzz.sh
+
+bench:
+	@test/bench/run.sh
+
+bench-publish:
+	mkdir -p test/bench/results
+	cp build/bench/results.json build/bench/chart.svg build/bench/chart.png test/bench/results/
 
 lint:
 	@test/lint.sh
@@ -154,7 +163,7 @@ build/installcheck:
 # The demo's server lives below build/.
 clean: demo-stop
 
-.PHONY: all help test test-all fuzz soak lint format demo demo-stop clean
+.PHONY: all help test test-all fuzz soak bench bench-publish lint format demo demo-stop clean
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
