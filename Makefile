@@ -16,6 +16,7 @@ SOURCES = \
 	src/core/number.cpp \
 	src/core/plain_records.cpp \
 	src/core/record_scanner.cpp \
+	src/core/unquoted_records.cpp \
 	src/pg/background_process.cpp \
 	src/pg/batch.cpp \
 	src/pg/batch_order.cpp \
