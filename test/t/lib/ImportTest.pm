@@ -17,7 +17,7 @@ our @EXPORT = qw(@writers start_server write_file numbers records json_row start
   close_gate open_gate add_gate wait_at_gate poll fails_like ledger_holds processes_gone in_session);
 
 # The values of movielens_ingest.writer that force one.
-our @writers = ('multi_insert', 'spi');
+our @writers = ('pages', 'multi_insert', 'spi');
 
 my $folder; # made when the first file is written
 
