@@ -117,7 +117,7 @@ help:
 	@echo 'make test            install what is missing, build, run every test on private servers'
 	@echo '                     (SUITES="unit sanitize fuzz regress isolation tap" and TESTS="name ..." select)'
 	@echo 'make test-all        the same and the slow tests'
-	@echo 'make soak            random tables and files against COPY, for TIME=600 seconds, from case SEED=n on'
+	@echo 'make soak            random tables, files and encodings against COPY, for TIME=600 seconds, from SEED=n on'
 	@echo 'make fuzz TIME=60    let libFuzzer try the core, so many seconds for each target'
 	@echo 'make bench           measure COPY and imports (SCALE=0.1 of MovieLens 20M, ROUNDS=3, WAYS="heap ratings")'
 	@echo 'make bench-publish   put the results of the last `make bench` where README shows them'
