@@ -29,11 +29,14 @@ SOURCES = \
 	src/pg/field_conversion.cpp \
 	src/pg/foreign_keys.cpp \
 	src/pg/header.cpp \
+	src/pg/heap_pages.cpp \
+	src/pg/heap_writer.cpp \
 	src/pg/identity.cpp \
 	src/pg/import_lock.cpp \
 	src/pg/import_options.cpp \
 	src/pg/import_steps.cpp \
 	src/pg/import_wait.cpp \
+	src/pg/index_entries.cpp \
 	src/pg/internal_function.cpp \
 	src/pg/key_set.cpp \
 	src/pg/launch.cpp \
@@ -54,7 +57,6 @@ SOURCES = \
 	src/pg/ml_validate.cpp \
 	src/pg/ml_wait.cpp \
 	src/pg/module.cpp \
-	src/pg/multi_insert_writer.cpp \
 	src/pg/piece_former.cpp \
 	src/pg/piece_writer.cpp \
 	src/pg/planner.cpp \
@@ -81,6 +83,7 @@ SOURCES = \
 	src/pg/shared_progress.cpp \
 	src/pg/shared_validation.cpp \
 	src/pg/source_file.cpp \
+	src/pg/speculative_insertion.cpp \
 	src/pg/spi_writer.cpp \
 	src/pg/subtransaction.cpp \
 	src/pg/table_share.cpp \

@@ -2,7 +2,7 @@
 
 #include "pg/chunk_work.hpp"
 #include "pg/foreign_keys.hpp"
-#include "pg/multi_insert_writer.hpp"
+#include "pg/heap_writer.hpp"
 #include "pg/pg.hpp"
 #include "pg/referenced_keys.hpp"
 #include "pg/reject_buffer.hpp"
@@ -22,10 +22,10 @@ void make_writer(ChunkWork *work, const Loader *loader, const Import *import) {
     if (choice.foreign_keys == NIL) {
         give_up_referenced_keys();
     }
-    if (choice.multi_insert) {
+    if (choice.kind != WriterKind::Spi) {
         const Bitmapset *columns = column_numbers(work->target, import->columns, import->column_count);
         work->former = make_tuple_former(import, work->target, TupleShape::Row);
-        work->writer = make_multi_insert_writer(work->target, columns);
+        work->writer = make_heap_writer(work->target, columns, choice.kind == WriterKind::Pages);
     } else {
         work->former = make_tuple_former(import, work->target, TupleShape::Fields);
         work->writer =
