@@ -14,6 +14,7 @@ SOURCES = \
 	src/core/file_kind.cpp \
 	src/core/libcsv_splitter.cpp \
 	src/core/number.cpp \
+	src/core/plain_records.cpp \
 	src/core/record_scanner.cpp \
 	src/pg/background_process.cpp \
 	src/pg/batch.cpp \
@@ -90,6 +91,7 @@ SOURCES = \
 	src/pg/target.cpp \
 	src/pg/target_storage.cpp \
 	src/pg/tuple_former.cpp \
+	src/pg/tuple_layout.cpp \
 	src/pg/validation.cpp \
 	src/pg/validation_pool.cpp \
 	src/pg/validation_worker.cpp \
@@ -120,6 +122,8 @@ help:
 	@echo 'make test-all        the same and the slow tests'
 	@echo 'make soak            random tables and files against COPY, for TIME=600 seconds, from case SEED=n on'
 	@echo 'make fuzz TIME=60    let libFuzzer try the core, so many seconds for each target'
+	@echo 'make bench           measure COPY and imports (SCALE=0.1 of MovieLens 20M, ROUNDS=3, WAYS="heap ratings")'
+	@echo 'make bench-publish   put the results of the last `make bench` where README shows them'
 	@echo 'make lint            formatting, static analysis, rules, two compilers'
 	@echo 'make format          let clang-format rewrite the sources'
 	@echo 'make demo            load a data set on a private server (DATA=file.csv or a directory)'
@@ -137,6 +141,13 @@ soak:
 
 fuzz:
 	@TIME="$(TIME)" test/fuzz.sh
+
+bench:
+	@test/bench/run.sh
+
+bench-publish:
+	mkdir -p test/bench/results
+	cp build/bench/results.json build/bench/chart.svg build/bench/chart.png test/bench/results/
 
 lint:
 	@test/lint.sh
@@ -156,7 +167,7 @@ build/installcheck:
 # The demo's server lives below build/.
 clean: demo-stop
 
-.PHONY: all help test test-all fuzz soak lint format demo demo-stop clean
+.PHONY: all help test test-all fuzz soak bench bench-publish lint format demo demo-stop clean
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)

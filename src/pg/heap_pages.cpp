@@ -126,7 +126,9 @@ void install_page(const Appending *appending, Buffer buffer, const PageTuples *o
     const Size size = fill_page(appending, page, BufferGetBlockNumber(buffer), of_page, wal.data);
     MarkBufferDirty(buffer);
     if (appending->logged) {
-        PageSetLSN(page, log_page(appending, buffer, of_page, wal.data, size));
+        /* PageSetLSN is a macro that evaluates it twice. */
+        const XLogRecPtr lsn = log_page(appending, buffer, of_page, wal.data, size);
+        PageSetLSN(page, lsn);
     }
     END_CRIT_SECTION();
     UnlockReleaseBuffer(buffer);
