@@ -40,6 +40,7 @@ SOURCES = \
 	src/pg/import_wait.cpp \
 	src/pg/index_entries.cpp \
 	src/pg/internal_function.cpp \
+	src/pg/key_set.cpp \
 	src/pg/launch.cpp \
 	src/pg/launcher.cpp \
 	src/pg/leader.cpp \
@@ -67,6 +68,8 @@ SOURCES = \
 	src/pg/record_reader.cpp \
 	src/pg/record_rules.cpp \
 	src/pg/record_text.cpp \
+	src/pg/referenced_keys.cpp \
+	src/pg/referenced_query.cpp \
 	src/pg/refusal.cpp \
 	src/pg/refused_rows.cpp \
 	src/pg/register_import.cpp \
@@ -85,6 +88,7 @@ SOURCES = \
 	src/pg/speculative_insertion.cpp \
 	src/pg/spi_writer.cpp \
 	src/pg/subtransaction.cpp \
+	src/pg/table_share.cpp \
 	src/pg/target.cpp \
 	src/pg/target_storage.cpp \
 	src/pg/tuple_former.cpp \

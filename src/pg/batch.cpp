@@ -10,6 +10,7 @@
 #include "pg/pg.hpp"
 #include "pg/progress.hpp"
 #include "pg/queue.hpp"
+#include "pg/referenced_keys.hpp"
 #include "pg/shared_progress.hpp"
 #include "pg/subtransaction.hpp"
 #include "pg/worker_pool.hpp"
@@ -56,6 +57,7 @@ void refresh(Batch *batch) {
 void attend(Batch *batch) {
     const MemoryContext context = CurrentMemoryContext;
 
+    give_up_referenced_keys(); /* others may have the rows of the ledger, or the queue, and write to those tables */
     PG_TRY();
     {
         refresh(batch);
@@ -244,6 +246,7 @@ int next_unplanned(const Batch *batch) {
 void wait_for_workers(Batch *batch) {
     Loader *loader = &batch->loader;
 
+    give_up_referenced_keys();
     report_activity("movielens_ingest: waiting for the workers of import " INT64_FORMAT, loader->shared->id);
     /*
      * The postmaster sets the latch when a worker ends, a worker when an import has no chunk left. The time is that of
@@ -281,6 +284,7 @@ Next advance(Batch *batch) {
             wait_for_workers(batch);
             return Next::Again;
         }
+        give_up_referenced_keys();
         analyze_target(loader, i);
         if (import_is_loaded(shared, i) || !import_is_cancelled(shared, i)) {
             end(batch, i, nullptr, nullptr, nullptr);
@@ -294,6 +298,7 @@ Next advance(Batch *batch) {
     const int unplanned = next_unplanned(batch);
     if (unplanned >= 0 && chunks_available(shared) < kPlanAhead * shared->slots) {
         batch->current = unplanned;
+        give_up_referenced_keys();
         plan_import(loader, batch->pool, unplanned);
     } else if (take_chunk(shared, 0, false, &import, &number)) {
         batch->current = import;
