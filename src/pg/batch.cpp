@@ -233,7 +233,6 @@ bool index_target(Batch *batch, int index) {
         batch->indexed[index] = true;
         batch->unbuilt[index] = error != nullptr ? keep_error(error) : nullptr;
     }
-    hold_locks(batch); /* the code of an index may have dropped them */
     return !put_off;
 }
 

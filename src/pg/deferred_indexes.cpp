@@ -13,6 +13,7 @@ namespace movielens_ingest::pg {
 namespace {
 
 constexpr int64 kLeastFileSize = 1024 * 1024; /* bytes: below, a build costs more than it saves */
+constexpr int64 kMostBytes = BLCKSZ / 4;      /* of an entry: a btree's is limited to a third of a page */
 constexpr BlockNumber kMostBlocks = 1024;     /* of dead rows to look through while the table is locked */
 
 bool is_wanted(const Import *import) {
@@ -44,14 +45,40 @@ bool has_trigger(Relation target) {
 }
 
 /*
+ * No row can be refused by it, as one that is too long for an index is refused when the index is maintained
+ * (_bt_check_third_page), or one for which an expression raises an error: a build would find it when it is in.
+ */
+bool takes_any_row(Relation index) {
+    const TupleDesc desc = RelationGetDescr(index);
+    int64 bytes = 0;
+
+    for (int i = 0; i < desc->natts; i++) {
+        const Form_pg_attribute column = TupleDescAttr(desc, i);
+        const int32 most = column->attlen > 0 ? column->attlen : type_maximum_size(column->atttypid, column->atttypmod);
+
+        if (index->rd_index->indkey.values[i] == 0 || most < 0) {
+            return false;
+        }
+        bytes += MAXALIGN(most);
+    }
+    for (int i = 0; i < index->rd_index->indnkeyatts; i++) {
+        if (index->rd_opfamily[i] >= FirstNormalObjectId) {
+            return false; /* the user's own operators */
+        }
+    }
+    return bytes <= kMostBytes && heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, nullptr);
+}
+
+/*
  * An index that enforces something is never put off; a clustered one must be valid (index_set_state_flags), and one
  * that is attached to a partitioned index makes that valid or not.
  */
 bool can_be_deferred(Relation index) {
     const Form_pg_index form = index->rd_index;
 
-    return form->indislive && form->indisready && form->indisvalid && !form->indisunique && !form->indisexclusion &&
-           !form->indisclustered && !form->indisreplident && !index->rd_rel->relispartition;
+    return (index->rd_rel->relam == BTREE_AM_OID || index->rd_rel->relam == HASH_AM_OID) && form->indislive &&
+           form->indisready && form->indisvalid && !form->indisunique && !form->indisexclusion &&
+           !form->indisclustered && !form->indisreplident && !index->rd_rel->relispartition && takes_any_row(index);
 }
 
 List *deferrable_indexes(Relation target) {
@@ -150,8 +177,8 @@ struct Build {
 };
 
 /*
- * Whose right this needs was asked when the index was put off; reindex_index() runs the code of an index as the owner
- * of the table, in a security-restricted operation.
+ * Whose right this needs was asked when the index was put off. It runs no code of a user's, and if it did,
+ * reindex_index() would run it as the owner of the table in a security-restricted operation.
  */
 void build_index(void *argument) {
     const auto *build = static_cast<Build *>(argument);

@@ -16,8 +16,8 @@
 namespace movielens_ingest::pg {
 
 /*
- * Leader, before a chunk of the import is handed out: puts off the indexes of its target, if the target is an empty
- * table without triggers, the role owns it, nobody uses it at the moment, and the file is worth it.
+ * Leader, before a chunk of the import is handed out: puts off the indexes of its target that can refuse no row, if the
+ * target is an empty table without triggers, the role owns it, nobody uses it at the moment, and the file is worth it.
  */
 void defer_indexes(Loader *leader, const Import *import);
 
