@@ -27,6 +27,7 @@ SOURCES = \
 	src/pg/chunk_writer.cpp \
 	src/pg/column_list.cpp \
 	src/pg/data_set.cpp \
+	src/pg/deferred_indexes.cpp \
 	src/pg/error_text.cpp \
 	src/pg/field_conversion.cpp \
 	src/pg/foreign_keys.cpp \
@@ -48,6 +49,7 @@ SOURCES = \
 	src/pg/ledger_batches.cpp \
 	src/pg/ledger_chunks.cpp \
 	src/pg/ledger_files.cpp \
+	src/pg/ledger_indexes.cpp \
 	src/pg/ledger_view.cpp \
 	src/pg/ledger_witness.cpp \
 	src/pg/live_imports.cpp \
