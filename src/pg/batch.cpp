@@ -191,22 +191,6 @@ void take_cancel(Batch *batch) {
     }
 }
 
-/* A cancel that has come while an index was being built is for other imports only. */
-bool cancel_is_for_others(const Batch *batch, int index) {
-    SharedBatch *shared = batch->loader.shared;
-    bool for_others = false;
-
-    for (int i = 0; i < batch->count; i++) {
-        if (import_is_cancelled(shared, i) && !batch->cancel_seen[i]) {
-            if (i == index) {
-                return false;
-            }
-            for_others = true;
-        }
-    }
-    return for_others;
-}
-
 bool target_is_loaded_on(const Batch *batch, int index) {
     for (int i = 0; i < batch->count; i++) {
         if (i != index && !batch->ended[i] && !batch->indexed[i] &&
@@ -217,30 +201,26 @@ bool target_is_loaded_on(const Batch *batch, int index) {
     return false;
 }
 
-/* Before an import ends, in whatever state. False: others have to end first, then again. */
+/* Before an import ends, in whatever state. False: a cancel of another import came between; then again. */
 bool index_target(Batch *batch, int index) {
     if (batch->indexed[index]) {
         return true;
     }
     const ErrorData *error =
         build_indexes(&batch->loader, index, &batch->members[index], target_is_loaded_on(batch, index));
-    const bool cancelled = error != nullptr && is_cancel(error);
-    const bool put_off = cancelled && cancel_is_for_others(batch, index);
-    if (cancelled) {
+    if (error != nullptr && is_cancel(error)) {
         take_cancel(batch);
+        if (!import_is_cancelled(batch->loader.shared, index)) {
+            return false;
+        }
     }
-    if (!put_off) {
-        batch->indexed[index] = true;
-        batch->unbuilt[index] = error != nullptr ? keep_error(error) : nullptr;
-    }
-    return !put_off;
+    batch->indexed[index] = true;
+    batch->unbuilt[index] = error != nullptr ? keep_error(error) : nullptr;
+    return true;
 }
 
-/* The same for an import that has failed or was cancelled: what is asked for from now on is the end of the build. */
+/* The same for one that has failed or was cancelled: a cancel that came before was not for the build. */
 bool index_given_up(Batch *batch, int index) {
-    for (int i = 0; i < batch->count; i++) {
-        batch->cancel_seen[i] = batch->cancel_seen[i] || import_is_cancelled(batch->loader.shared, i);
-    }
     QueryCancelPending = false;
     RESUME_CANCEL_INTERRUPTS();
     const bool indexed = index_target(batch, index);
