@@ -17,6 +17,7 @@ SOURCES = \
 	src/core/record_scanner.cpp \
 	src/pg/background_process.cpp \
 	src/pg/batch.cpp \
+	src/pg/batch_indexes.cpp \
 	src/pg/batch_order.cpp \
 	src/pg/cancel_import.cpp \
 	src/pg/chunk_attempt.cpp \
