@@ -50,6 +50,5 @@ void insert_integer(KeySet *set, int64 value);
 
 /* Those of [0, count) of the batch that are not in the set; returns how many. */
 int keys_outside(const KeySet *set, const KeyBatch *batch, int *outside);
-bool is_in(const KeySet *set, const KeyBatch *batch, int i);
 
 } // namespace movielens_ingest::pg
