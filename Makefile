@@ -16,6 +16,7 @@ SOURCES = \
 	src/core/number.cpp \
 	src/core/plain_records.cpp \
 	src/core/record_scanner.cpp \
+	src/core/unquoted_records.cpp \
 	src/pg/background_process.cpp \
 	src/pg/batch.cpp \
 	src/pg/batch_order.cpp \
@@ -26,6 +27,7 @@ SOURCES = \
 	src/pg/chunk_writer.cpp \
 	src/pg/column_list.cpp \
 	src/pg/data_set.cpp \
+	src/pg/deferred_indexes.cpp \
 	src/pg/error_text.cpp \
 	src/pg/field_conversion.cpp \
 	src/pg/foreign_keys.cpp \
@@ -47,6 +49,7 @@ SOURCES = \
 	src/pg/ledger_batches.cpp \
 	src/pg/ledger_chunks.cpp \
 	src/pg/ledger_files.cpp \
+	src/pg/ledger_indexes.cpp \
 	src/pg/ledger_view.cpp \
 	src/pg/ledger_witness.cpp \
 	src/pg/live_imports.cpp \
@@ -120,7 +123,7 @@ help:
 	@echo 'make test            install what is missing, build, run every test on private servers'
 	@echo '                     (SUITES="unit sanitize fuzz regress isolation tap" and TESTS="name ..." select)'
 	@echo 'make test-all        the same and the slow tests'
-	@echo 'make soak            random tables and files against COPY, for TIME=600 seconds, from case SEED=n on'
+	@echo 'make soak            random tables, files and encodings against COPY, for TIME=600 seconds, from SEED=n on'
 	@echo 'make fuzz TIME=60    let libFuzzer try the core, so many seconds for each target'
 	@echo 'make bench           measure COPY and imports (SCALE=0.1 of MovieLens 20M, ROUNDS=3, WAYS="heap ratings")'
 	@echo 'make bench-publish   put the results of the last `make bench` where README shows them'

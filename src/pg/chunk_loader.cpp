@@ -43,6 +43,7 @@ void keep_locks(Loader *loader, int import) {
         hold_lock(leader_lock(files, loader->shared->id));
         hold_lock_beside(mover_lock(files), true);
         hold_lock(import_lock(files, loader->imports[import]->id));
+        hold_lock_beside(loading_lock(loader->imports[import]->target_oid), true);
     } else {
         hold_imports(loader, loader->held);
     }

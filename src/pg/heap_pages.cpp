@@ -118,7 +118,9 @@ XLogRecPtr log_page(const Appending *appending, Buffer buffer, const PageTuples 
     return XLogInsert(RM_HEAP2_ID, XLOG_HEAP2_MULTI_INSERT | XLOG_HEAP_INIT_PAGE);
 }
 
-void install_page(const Appending *appending, Buffer buffer, const PageTuples *of_page) {
+/* Returns where its record ends, if there is one. */
+XLogRecPtr install_page(const Appending *appending, Buffer buffer, const PageTuples *of_page) {
+    XLogRecPtr lsn = InvalidXLogRecPtr;
     PGAlignedBlock wal; /* a page's tuples take less in the record than on the page */
     const Page page = BufferGetPage(buffer);
 
@@ -127,11 +129,12 @@ void install_page(const Appending *appending, Buffer buffer, const PageTuples *o
     MarkBufferDirty(buffer);
     if (appending->logged) {
         /* PageSetLSN is a macro that evaluates it twice. */
-        const XLogRecPtr lsn = log_page(appending, buffer, of_page, wal.data, size);
+        lsn = log_page(appending, buffer, of_page, wal.data, size);
         PageSetLSN(page, lsn);
     }
     END_CRIT_SECTION();
     UnlockReleaseBuffer(buffer);
+    return lsn;
 }
 
 /*
@@ -155,7 +158,7 @@ int append_pages(Relation heap, HeapTuple *tuples, int count, CommandId command_
                                  tuples,
                                  GetCurrentTransactionId(),
                                  command_id,
-                                 RelationGetTargetPageFreeSpace(heap, HEAP_DEFAULT_FILLFACTOR),
+                                 static_cast<Size>(RelationGetTargetPageFreeSpace(heap, HEAP_DEFAULT_FILLFACTOR)),
                                  RelationNeedsWAL(heap),
                                  RelationIsLogicallyLogged(heap)};
     PageTuples pages[kPagesTogether];
@@ -177,8 +180,14 @@ int append_pages(Relation heap, HeapTuple *tuples, int count, CommandId command_
             next += on_page;
         }
         add_pages(&appending, page_count, strategy, buffers);
+        XLogRecPtr lsn = InvalidXLogRecPtr;
         for (int i = 0; i < page_count; i++) {
-            install_page(&appending, buffers[i], &pages[i]);
+            lsn = install_page(&appending, buffers[i], &pages[i]);
+        }
+        if (!XLogRecPtrIsInvalid(lsn)) {
+            /* The WAL writer need not wait for our commit to write it, and so our commit need not wait long for that.
+             */
+            XLogSetAsyncXactLSN(lsn);
         }
         done = next;
     }
