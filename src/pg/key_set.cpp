@@ -129,22 +129,6 @@ KeyBatch make_key_batch(bool of_integers, int most) {
     return batch;
 }
 
-int64 integer_value(Form_pg_attribute column, Datum value) {
-    switch (column->attlen) {
-    case sizeof(int16):
-        return DatumGetInt16(value);
-    case sizeof(int32):
-        return DatumGetInt32(value);
-    default:
-        return DatumGetInt64(value);
-    }
-}
-
-void add_integer(KeyBatch *batch, int record, Form_pg_attribute column, Datum value) {
-    batch->records[batch->count] = record;
-    batch->integers[batch->count++] = integer_value(column, value);
-}
-
 void add_bytes(KeyBatch *batch, int record, Form_pg_attribute const *columns, const Datum *values, int count) {
     StringInfo image = batch->image;
 
