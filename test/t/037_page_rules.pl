@@ -41,8 +41,9 @@ sub wal_of
 {
 	my ($work) = @_;
 	sql('CHECKPOINT');
-	my $from = sql('SELECT pg_current_wal_insert_lsn()');
+	my $from = sql('SELECT pg_current_wal_flush_lsn()');
 	$work->();
+	sql(q(SELECT pg_logical_emit_message(true, 'end', '')));
 	my $heap = sql(q(SELECT pg_relation_filepath('t')));
 	$heap = join('/', (sql('SELECT oid FROM pg_tablespace WHERE spcname = $$pg_default$$'), (split m{/}, $heap)[ 1, 2 ]));
 	my %types;
@@ -78,7 +79,7 @@ for my $persistence ('', 'UNLOGGED')
 			cmp_ok($whole, '>=', $copy_pages - 8, '... on full pages');
 			cmp_ok(abs($first->{records} - pages()), '<=', 1, '... each logged once') or diag(explain($wal));
 			is($first->{blocks}, $first->{records}, '... not twice');
-			cmp_ok($wal->{MULTI_INSERT}{records} // 0, '<=', 20 * 3, '... but for the last ones of a chunk');
+			cmp_ok($wal->{MULTI_INSERT}{records} // 0, '<=', 9, '... but for the last ones of a chunk');
 			my ($own, $its, $images) = (0, 0, 0);
 			$own += $_->{bytes} for values %$wal;
 			$images += $_->{images} for values %$wal;
@@ -98,7 +99,7 @@ for my $persistence ('', 'UNLOGGED')
 
 new_table('TABLE t (id integer, name text) WITH (fillfactor = 80)');
 load('pages', $file, "$three, max_workers => 2");
-is(sql('SELECT count(*), count(DISTINCT xmin), bool_and(xmax = 0), count(DISTINCT (cmin, cmax)), bool_and(tableoid = $$t$$::regclass), count(DISTINCT ctid) FROM t'),
+is(sql('SELECT count(*), count(DISTINCT xmin::text), bool_and(xmax = 0), count(DISTINCT (cmin::text, cmax::text)), bool_and(tableoid = $$t$$::regclass), count(DISTINCT ctid) FROM t'),
 	'60000|3|t|1|t|60000', 'system columns: a transaction a chunk');
 my $session = $node->background_psql('postgres');
 $session->query_safe('BEGIN; UPDATE t SET name = upper(name) WHERE id % 10 = 0; DELETE FROM t WHERE id % 10 = 1');
@@ -129,10 +130,10 @@ for my $writer (@writers)
 new_table('TABLE t (id integer, name text) WITH (fillfactor = 30)');
 load('pages', $file, "$three, max_workers => 1");
 sql('VACUUM t');
-my (undef, undef) = (my $pages = pages());
+my $pages = pages();
 my ($wal) = wal_of(sub { load('pages', $file, "$three, max_workers => 1") });
 cmp_ok($wal->{'MULTI_INSERT+INIT'}{records}, '>=', $pages - 6, 'space that fillfactor leaves free is not taken for it');
-cmp_ok($wal->{MULTI_INSERT}{records} // 0, '<=', 60, '... whole pages are appended') or diag(explain($wal));
+cmp_ok($wal->{MULTI_INSERT}{records} // 0, '<=', 9, '... whole pages are appended') or diag(explain($wal));
 
 # --- what is rolled back ---
 
@@ -157,24 +158,14 @@ for my $how ('pg_cancel_backend', 'pg_terminate_backend', 'ml_cancel')
 	my $id = sql("SET movielens_ingest.writer = pages; SELECT ml_import('$file', 't', $three, max_workers => 2, force => true)");
 	wait_at_gate($node, 1);
 	is(sql('SELECT count(*) <= 40001 AND pg_relation_size($$t$$) > 2.4e6 FROM t'), 't', "$how: pages are there, which nobody sees");
-	if ($how eq 'ml_cancel')
-	{
-		poll($node, "SELECT count(*) = 2 FROM process_chunks WHERE uploaded_file_id = $id AND status = 'Completed'", 'two chunks are in');
-		sql("SELECT ml_cancel($id)");
-	}
-	else
-	{
-		sql("SELECT $how(pid) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted");
-	}
+	sql($how eq 'ml_cancel' ? "SELECT ml_cancel($id)" : "SELECT $how(pid) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted");
 	open_gate($gate);
-	my $row = wait_import($node, $id);
-	if ($row->{status} ne 'Completed')
+	processes_gone($node);
+	if (sql("SELECT ml_resume($id) FROM uploaded_files WHERE id = $id AND status <> 'Completed'") eq 't')
 	{
-		processes_gone($node);
-		is($row->{status} . ' ' . sql('SELECT count(*) FROM t'), 'Cancelled 40001', '... whole chunks are in');
-		sql("SELECT ml_resume($id)");
-		$row = wait_import($node, $id);
+		note 'it was the leader, whose import is resumed';
 	}
+	my $row = wait_import($node, $id);
 	is(outcome($row) . ' ' . sql('SELECT count(*), count(DISTINCT id) FROM t'), "Completed - $count 0 0 60001|60001", '... at the end each row, once');
 	is(sql(q(SELECT count(*) FROM verify_heapam('t'))) . sql('SELECT bt_index_check($$t_hold_idx$$, true)'), '0', '... heap and index agree');
 }
