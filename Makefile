@@ -27,6 +27,7 @@ SOURCES = \
 	src/pg/chunk_writer.cpp \
 	src/pg/column_list.cpp \
 	src/pg/data_set.cpp \
+	src/pg/deferred_indexes.cpp \
 	src/pg/error_text.cpp \
 	src/pg/field_conversion.cpp \
 	src/pg/foreign_keys.cpp \
@@ -40,6 +41,7 @@ SOURCES = \
 	src/pg/import_wait.cpp \
 	src/pg/index_entries.cpp \
 	src/pg/internal_function.cpp \
+	src/pg/key_set.cpp \
 	src/pg/launch.cpp \
 	src/pg/launcher.cpp \
 	src/pg/leader.cpp \
@@ -47,6 +49,7 @@ SOURCES = \
 	src/pg/ledger_batches.cpp \
 	src/pg/ledger_chunks.cpp \
 	src/pg/ledger_files.cpp \
+	src/pg/ledger_indexes.cpp \
 	src/pg/ledger_view.cpp \
 	src/pg/ledger_witness.cpp \
 	src/pg/live_imports.cpp \
@@ -67,6 +70,8 @@ SOURCES = \
 	src/pg/record_reader.cpp \
 	src/pg/record_rules.cpp \
 	src/pg/record_text.cpp \
+	src/pg/referenced_keys.cpp \
+	src/pg/referenced_query.cpp \
 	src/pg/refusal.cpp \
 	src/pg/refused_rows.cpp \
 	src/pg/register_import.cpp \
@@ -85,6 +90,7 @@ SOURCES = \
 	src/pg/speculative_insertion.cpp \
 	src/pg/spi_writer.cpp \
 	src/pg/subtransaction.cpp \
+	src/pg/table_share.cpp \
 	src/pg/target.cpp \
 	src/pg/target_storage.cpp \
 	src/pg/tuple_former.cpp \

@@ -98,6 +98,12 @@ CREATE UNLOGGED TABLE @extschema@._unlogged_witnesses (
     uploaded_file_id bigint PRIMARY KEY REFERENCES @extschema@.uploaded_files ON DELETE CASCADE
 );
 
+-- Not for pg_dump, which leaves out indexes that are not valid.
+CREATE TABLE @extschema@._deferred_indexes (
+    index_oid  oid PRIMARY KEY,
+    target_oid oid NOT NULL
+);
+
 COMMENT ON TABLE @extschema@.uploaded_files IS 'imports: a row for each file that was given to ml_import()';
 COMMENT ON COLUMN @extschema@.uploaded_files.id IS 'what ml_import() returned';
 COMMENT ON COLUMN @extschema@.uploaded_files.file_name IS 'name of the file, without its directory';
@@ -168,6 +174,10 @@ COMMENT ON COLUMN @extschema@._session_settings.role IS 'who set it';
 COMMENT ON TABLE @extschema@._unlogged_witnesses IS 'internal: imports into unlogged tables whose rows no crash has taken';
 COMMENT ON COLUMN @extschema@._unlogged_witnesses.uploaded_file_id IS 'the import';
 
+COMMENT ON TABLE @extschema@._deferred_indexes IS 'internal: indexes that are built when the last import into their table ends';
+COMMENT ON COLUMN @extschema@._deferred_indexes.index_oid IS 'the index';
+COMMENT ON COLUMN @extschema@._deferred_indexes.target_oid IS 'its table';
+
 COMMENT ON INDEX @extschema@.uploaded_files_file_size_idx IS 'finds earlier imports of a file';
 COMMENT ON INDEX @extschema@.uploaded_files_dataset_id_idx IS 'finds the imports of a data set';
 COMMENT ON INDEX @extschema@.uploaded_files_status_idx IS 'finds imports that have not ended';
@@ -181,6 +191,7 @@ ALTER TABLE @extschema@.process_chunks ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @extschema@.rejected_rows ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @extschema@._session_settings ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @extschema@._unlogged_witnesses ENABLE ROW LEVEL SECURITY;
+ALTER TABLE @extschema@._deferred_indexes ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY uploaded_files_read ON @extschema@.uploaded_files FOR SELECT
     USING (pg_catalog.pg_has_role(current_user, 'pg_monitor', 'USAGE')
@@ -190,7 +201,10 @@ CREATE POLICY process_chunks_read ON @extschema@.process_chunks FOR SELECT
     USING (EXISTS (SELECT FROM @extschema@.uploaded_files f WHERE f.id = uploaded_file_id));
 CREATE POLICY rejected_rows_read ON @extschema@.rejected_rows FOR SELECT
     USING (EXISTS (SELECT FROM @extschema@.uploaded_files f WHERE f.id = uploaded_file_id));
+-- As the catalogs tell everybody which indexes are invalid.
+CREATE POLICY _deferred_indexes_read ON @extschema@._deferred_indexes FOR SELECT USING (true);
 
+COMMENT ON POLICY _deferred_indexes_read ON @extschema@._deferred_indexes IS 'everybody sees them, as in pg_index';
 COMMENT ON POLICY uploaded_files_read ON @extschema@.uploaded_files IS 'a role sees its own imports, pg_monitor sees all';
 COMMENT ON POLICY process_chunks_read ON @extschema@.process_chunks IS 'chunks are seen by those who see the import';
 COMMENT ON POLICY rejected_rows_read ON @extschema@.rejected_rows IS 'refused records are seen by those who see the import';
@@ -219,13 +233,17 @@ CREATE TRIGGER _session_settings_truncate BEFORE TRUNCATE ON @extschema@._sessio
     EXECUTE FUNCTION @extschema@._refuse_truncate();
 CREATE TRIGGER _unlogged_witnesses_truncate BEFORE TRUNCATE ON @extschema@._unlogged_witnesses
     EXECUTE FUNCTION @extschema@._refuse_truncate();
+CREATE TRIGGER _deferred_indexes_truncate BEFORE TRUNCATE ON @extschema@._deferred_indexes
+    EXECUTE FUNCTION @extschema@._refuse_truncate();
+COMMENT ON TRIGGER _deferred_indexes_truncate ON @extschema@._deferred_indexes IS 'keeps TRUNCATE off the ledger';
 COMMENT ON TRIGGER _unlogged_witnesses_truncate ON @extschema@._unlogged_witnesses IS 'keeps TRUNCATE off the ledger';
 COMMENT ON TRIGGER _session_settings_truncate ON @extschema@._session_settings IS 'keeps TRUNCATE off the ledger';
 COMMENT ON TRIGGER uploaded_files_truncate ON @extschema@.uploaded_files IS 'keeps TRUNCATE off the ledger';
 COMMENT ON TRIGGER process_chunks_truncate ON @extschema@.process_chunks IS 'keeps TRUNCATE off the ledger';
 COMMENT ON TRIGGER rejected_rows_truncate ON @extschema@.rejected_rows IS 'keeps TRUNCATE off the ledger';
 
-GRANT SELECT ON @extschema@.uploaded_files, @extschema@.process_chunks, @extschema@.rejected_rows TO PUBLIC;
+GRANT SELECT ON @extschema@.uploaded_files, @extschema@.process_chunks, @extschema@.rejected_rows,
+    @extschema@._deferred_indexes TO PUBLIC;
 
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.uploaded_files', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.process_chunks', '');
@@ -469,7 +487,7 @@ COMMENT ON FUNCTION @extschema@._live_imports()
 CREATE VIEW @extschema@.ml_progress WITH (security_invoker = true) AS
 SELECT p.id, p.file_name, p.target, p.dataset_id, p.phase, p.rows_done, p.rows_total, p.bytes_done, p.bytes_total,
        p.percent, p.rows_per_second, p.average_rows_per_second, p.time_left, p.workers, p.chunks_done, p.chunks_failed,
-       p.chunks_total, p.retries, p.rejects,
+       p.chunks_total, p.retries, p.rejects, p.indexes_missing,
        '[' || rpad(repeat('#', floor(p.percent / 5)::integer), 20, '-') || ']' AS bar,
        CASE WHEN p.phase = 'interrupted' THEN 'SELECT @extschema@.ml_resume(' || p.id || ')' END AS resume
   FROM (SELECT f.id, f.file_name, f.target, f.dataset_id,
@@ -490,7 +508,11 @@ SELECT p.id, p.file_name, p.target, p.dataset_id, p.phase, p.rows_done, p.rows_t
                coalesce(l.chunks_failed, c.chunks_failed) AS chunks_failed,
                coalesce(l.chunks_total, c.chunks_total) AS chunks_total,
                coalesce(l.retries, c.retries) AS retries,
-               coalesce(l.rejects, c.rejects) AS rejects
+               coalesce(l.rejects, c.rejects) AS rejects,
+               (SELECT array_agg(i.indexrelid::regclass::text ORDER BY i.indexrelid)
+                  FROM @extschema@._deferred_indexes d
+                  JOIN pg_catalog.pg_index i ON i.indexrelid = d.index_oid AND i.indrelid = d.target_oid AND NOT i.indisready
+                 WHERE d.target_oid = (f.plan ->> 'target_oid')::oid) AS indexes_missing
           FROM @extschema@.uploaded_files f
           LEFT JOIN @extschema@._live_imports() l ON l.id = f.id
          CROSS JOIN LATERAL (SELECT f.file_size - (f.plan ->> 'data_start')::bigint AS total) b
@@ -511,7 +533,7 @@ COMMENT ON COLUMN @extschema@.ml_progress.id IS 'the import';
 COMMENT ON COLUMN @extschema@.ml_progress.file_name IS 'name of the file, without its directory';
 COMMENT ON COLUMN @extschema@.ml_progress.target IS 'the table that it is loaded into';
 COMMENT ON COLUMN @extschema@.ml_progress.dataset_id IS 'first import of its data set; its own id when it came alone';
-COMMENT ON COLUMN @extschema@.ml_progress.phase IS 'queued, planning, loading, analyzing or interrupted; null on a standby';
+COMMENT ON COLUMN @extschema@.ml_progress.phase IS 'queued, planning, loading, indexing, analyzing or interrupted; null on a standby';
 COMMENT ON COLUMN @extschema@.ml_progress.rows_done IS 'records loaded, refused or skipped, of chunks that are being loaded too';
 COMMENT ON COLUMN @extschema@.ml_progress.rows_total IS 'data records of the file; null until it is planned';
 COMMENT ON COLUMN @extschema@.ml_progress.bytes_done IS 'bytes of these records';
@@ -526,6 +548,7 @@ COMMENT ON COLUMN @extschema@.ml_progress.chunks_failed IS 'chunks that are Fail
 COMMENT ON COLUMN @extschema@.ml_progress.chunks_total IS 'chunks; grows while the file is planned';
 COMMENT ON COLUMN @extschema@.ml_progress.retries IS 'attempts that failed and were followed by another one';
 COMMENT ON COLUMN @extschema@.ml_progress.rejects IS 'records that were refused';
+COMMENT ON COLUMN @extschema@.ml_progress.indexes_missing IS 'indexes of the table that are built when the last import into it ends; null when there are none';
 COMMENT ON COLUMN @extschema@.ml_progress.bar IS 'percent as a picture';
 COMMENT ON COLUMN @extschema@.ml_progress.resume IS 'the call that goes on with an interrupted import';
 
@@ -551,7 +574,7 @@ AS $$
                              coalesce(to_char(row_count, 'FM999,999,999,990'), '?'),
                              coalesce(to_char(rows_per_second, 'FM999,999,999,990'), '?'),
                              coalesce(time_left::text, '?'), rejects) ORDER BY place)
-      FROM import WHERE phase IN ('loading', 'analyzing', 'planning')
+      FROM import WHERE phase IN ('loading', 'indexing', 'analyzing', 'planning')
 $$;
 COMMENT ON FUNCTION @extschema@._progress_lines(bigint[]) IS 'internal: what ml_load() shows once a second';
 

@@ -76,8 +76,7 @@ __attribute__((always_inline)) inline size_t PlainScanner::scan_with(const char 
     for (size_t start = *pos; start < size; start += kBlockSize) {
         const char *const block = read_block(data + start, size - start, &room);
         const Marks marks = find_marks<Wide>(block, &after_cr);
-        const uint64_t others = marks.others & first_bits(size - start);
-        const uint64_t found = (marks.delimiters | marks.line_ends) & first_bits(size - start) & bits_before(others);
+        const uint64_t found = (marks.delimiters | marks.line_ends) & bits_before(marks.others);
         write_positions(found, static_cast<uint32_t>(start), ends + written, most * fields_ - written);
 
         for (uint64_t line_ends = marks.line_ends & found; line_ends != 0; line_ends &= line_ends - 1) {
@@ -91,7 +90,7 @@ __attribute__((always_inline)) inline size_t PlainScanner::scan_with(const char 
                 return records;
         }
         written += static_cast<size_t>(__builtin_popcountll(found));
-        if (others != 0 || written >= (records + 1) * fields_)
+        if (marks.others != 0 || written >= (records + 1) * fields_)
             return records;
     }
     return records;

@@ -24,10 +24,10 @@ RecordCount count_unquoted_records(const Dialect &dialect, const char *data, siz
 
         for (size_t start = *pos; start < size; start += kBlockSize) {
             const char *const block = read_block(data + start, size - start, &room);
-            const uint64_t quotes = Wide::equal(block, dialect.quote) & first_bits(size - start);
+            const uint64_t quotes = Wide::equal(block, dialect.quote);
             const uint64_t newlines = Wide::equal(block, '\n');
             const uint64_t breaks = cr ? Wide::equal(block, '\r') : newlines;
-            uint64_t ends = (newlines | breaks) & first_bits(size - start) & bits_before(quotes);
+            uint64_t ends = (newlines | breaks) & bits_before(quotes);
 
             const bool last = count_bits(ends) >= most - count.records;
             if (last) {

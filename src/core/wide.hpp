@@ -85,8 +85,8 @@ template <typename Work> auto with_wide(const Work &work) noexcept { return work
 #endif
 
 /*
- * The block at data, of which size bytes may be read; if they are fewer than a block, a copy of them in *room, with
- * anything behind them: block_mask() keeps to those that are there.
+ * The block at data, of which size bytes may be read; if they are fewer, a copy of them in *room with NULs behind them.
+ * Such a NUL may be taken for a delimiter or a quote, but no record ends there.
  */
 inline const char *read_block(const char *data, size_t size, char (*room)[kBlockSize]) noexcept {
     if (size >= kBlockSize)
@@ -94,11 +94,6 @@ inline const char *read_block(const char *data, size_t size, char (*room)[kBlock
     memset(*room, 0, kBlockSize);
     memcpy(*room, data, size);
     return *room;
-}
-
-/* The bits of the first size bytes. */
-constexpr uint64_t first_bits(size_t size) noexcept {
-    return size >= kBlockSize ? ~uint64_t{0} : (uint64_t{1} << size) - 1;
 }
 
 /* The bits below the lowest one of mask; all, if it has none. */

@@ -5,11 +5,13 @@
 #include "pg/batch_order.hpp"
 #include "pg/chunk_attempt.hpp"
 #include "pg/chunk_loader.hpp"
+#include "pg/deferred_indexes.hpp"
 #include "pg/import_lock.hpp"
 #include "pg/import_steps.hpp"
 #include "pg/pg.hpp"
 #include "pg/progress.hpp"
 #include "pg/queue.hpp"
+#include "pg/referenced_keys.hpp"
 #include "pg/shared_progress.hpp"
 #include "pg/subtransaction.hpp"
 #include "pg/worker_pool.hpp"
@@ -29,6 +31,8 @@ struct Batch {
     bool *ended;
     bool *cancel_seen;          /* by ml_cancel() */
     const ErrorData **failures; /* by index: what ends an import when nobody loads its chunks any more; null: nothing */
+    bool *indexed;              /* its indexes are built, or cannot be, or another import will do it */
+    const ErrorData **unbuilt;  /* by index: why one of its indexes is missing that was put off; null: none is */
     int current;                /* the import that an error now would end, -1: all of them */
     WorkerPool *pool;
     TimestampTz refreshed; /* when the counts were last written */
@@ -56,6 +60,7 @@ void refresh(Batch *batch) {
 void attend(Batch *batch) {
     const MemoryContext context = CurrentMemoryContext;
 
+    give_up_referenced_keys(); /* others may have the rows of the ledger, or the queue, and write to those tables */
     PG_TRY();
     {
         refresh(batch);
@@ -99,18 +104,24 @@ void hold_locks(Batch *batch) {
         if (!batch->ended[i]) {
             hold_lock(import_lock(files, batch->members[i].id));
         }
+        if (!batch->ended[i] && !batch->indexed[i]) {
+            hold_lock_beside(loading_lock(batch->members[i].target_oid), true);
+        }
     }
+}
+
+const ErrorData *keep_error(const ErrorData *error) {
+    auto *copy = static_cast<ErrorData *>(MemoryContextAllocZero(TopMemoryContext, sizeof(ErrorData)));
+
+    copy->sqlerrcode = error->sqlerrcode;
+    copy->message = MemoryContextStrdup(TopMemoryContext, error->message);
+    return copy;
 }
 
 /* No chunk of the import is handed out any more; it ends when nobody loads one. */
 void fail_import(Batch *batch, int index, const ErrorData *error) {
     if (batch->failures[index] == nullptr) {
-        const MemoryContext context = MemoryContextSwitchTo(TopMemoryContext);
-        auto *copy = static_cast<ErrorData *>(palloc0(sizeof(ErrorData)));
-        copy->sqlerrcode = error->sqlerrcode;
-        copy->message = pstrdup(error->message);
-        batch->failures[index] = copy;
-        MemoryContextSwitchTo(context);
+        batch->failures[index] = keep_error(error);
     }
     stop_import(batch->loader.shared, index);
 }
@@ -158,37 +169,11 @@ void end(Batch *batch, int index, const char *status, const char *sqlstate, cons
     release_lock(import_lock(loader->ledger.files, id));
     allow_others(loader->shared); /* should it have wanted to be alone */
     release_lock(suspect_lock());
-    if (!completed) {
+    /* If nothing but an index is missing, its keys are there to be referenced. */
+    if (!completed && !import_is_loaded(loader->shared, index)) {
         fail_dependents(batch, index, status != nullptr ? status : kFailed);
     }
     RESUME_CANCEL_INTERRUPTS();
-}
-
-/* The imports that failed or are to be cancelled, once nobody loads their chunks any more. */
-void end_given_up(Batch *batch) {
-    SharedBatch *shared = batch->loader.shared;
-
-    for (int i = 0; i < batch->count; i++) {
-        const ErrorData *failure = batch->failures[i];
-        const bool cancelled = import_is_cancelled(shared, i) && !import_is_loaded(shared, i);
-
-        if (batch->ended[i] || (failure == nullptr && !cancelled)) {
-            continue;
-        }
-        if (!import_is_drained(shared, i)) {
-            if (cancelled) {
-                signal_import(shared, i); /* again: a signal may have come between two chunks */
-            }
-        } else if (failure != nullptr) {
-            ereport(LOG, (errcode(failure->sqlerrcode),
-                          errmsg("import " INT64_FORMAT " failed: %s", batch->members[i].id, failure->message)));
-            end(batch, i, kFailed, sqlstate_of(failure), failure->message);
-        } else {
-            ereport(LOG, (errmsg("import " INT64_FORMAT " was cancelled", batch->members[i].id)));
-            end(batch, i, kCancelled, unpack_sql_state(ERRCODE_QUERY_CANCELED),
-                "canceling statement due to user request");
-        }
-    }
 }
 
 /* The leader was cancelled: by ml_cancel(), which says for which imports, or by hand: then all of them are meant. */
@@ -204,6 +189,98 @@ void take_cancel(Batch *batch) {
     for (int i = 0; !some && i < batch->count; i++) {
         if (!batch->ended[i]) {
             cancel_import(shared, i);
+        }
+    }
+}
+
+/* A cancel that has come while an index was being built is for other imports only. */
+bool cancel_is_for_others(const Batch *batch, int index) {
+    SharedBatch *shared = batch->loader.shared;
+    bool for_others = false;
+
+    for (int i = 0; i < batch->count; i++) {
+        if (import_is_cancelled(shared, i) && !batch->cancel_seen[i]) {
+            if (i == index) {
+                return false;
+            }
+            for_others = true;
+        }
+    }
+    return for_others;
+}
+
+bool target_is_loaded_on(const Batch *batch, int index) {
+    for (int i = 0; i < batch->count; i++) {
+        if (i != index && !batch->ended[i] && !batch->indexed[i] &&
+            batch->members[i].target_oid == batch->members[index].target_oid) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Before an import ends, in whatever state. False: others have to end first, then again. */
+bool index_target(Batch *batch, int index) {
+    if (batch->indexed[index]) {
+        return true;
+    }
+    const ErrorData *error =
+        build_indexes(&batch->loader, index, &batch->members[index], target_is_loaded_on(batch, index));
+    const bool cancelled = error != nullptr && is_cancel(error);
+    const bool put_off = cancelled && cancel_is_for_others(batch, index);
+    if (cancelled) {
+        take_cancel(batch);
+    }
+    if (!put_off) {
+        batch->indexed[index] = true;
+        batch->unbuilt[index] = error != nullptr ? keep_error(error) : nullptr;
+    }
+    return !put_off;
+}
+
+/* The same for an import that has failed or was cancelled: what is asked for from now on is the end of the build. */
+bool index_given_up(Batch *batch, int index) {
+    for (int i = 0; i < batch->count; i++) {
+        batch->cancel_seen[i] = batch->cancel_seen[i] || import_is_cancelled(batch->loader.shared, i);
+    }
+    QueryCancelPending = false;
+    RESUME_CANCEL_INTERRUPTS();
+    const bool indexed = index_target(batch, index);
+    HOLD_CANCEL_INTERRUPTS();
+    return indexed;
+}
+
+/* What ended the import, and which index is missing. */
+const char *last_words(const char *message, const ErrorData *unbuilt) {
+    return unbuilt == nullptr ? message : psprintf("%s; %s", message, unbuilt->message);
+}
+
+/* The imports that failed or are to be cancelled, once nobody loads their chunks any more. */
+void end_given_up(Batch *batch) {
+    SharedBatch *shared = batch->loader.shared;
+
+    for (int i = 0; i < batch->count; i++) {
+        const ErrorData *failure = batch->failures[i];
+        const bool cancelled =
+            import_is_cancelled(shared, i) && (!import_is_loaded(shared, i) || batch->unbuilt[i] != nullptr);
+
+        if (batch->ended[i] || (failure == nullptr && !cancelled)) {
+            continue;
+        }
+        if (!import_is_drained(shared, i)) {
+            if (cancelled) {
+                signal_import(shared, i); /* again: a signal may have come between two chunks */
+            }
+        } else if (!index_given_up(batch, i)) {
+            continue;
+        } else if (failure != nullptr) {
+            ereport(LOG, (errcode(failure->sqlerrcode),
+                          errmsg("import " INT64_FORMAT " failed: %s", batch->members[i].id, failure->message)));
+            end(batch, i, kFailed, sqlstate_of(failure), last_words(failure->message, batch->unbuilt[i]));
+        } else {
+            ereport(LOG, (errmsg("import " INT64_FORMAT " was cancelled", batch->members[i].id)));
+            end(batch, i, kCancelled, unpack_sql_state(ERRCODE_QUERY_CANCELED),
+                last_words("canceling statement due to user request", batch->unbuilt[i]));
         }
     }
 }
@@ -244,6 +321,7 @@ int next_unplanned(const Batch *batch) {
 void wait_for_workers(Batch *batch) {
     Loader *loader = &batch->loader;
 
+    give_up_referenced_keys();
     report_activity("movielens_ingest: waiting for the workers of import " INT64_FORMAT, loader->shared->id);
     /*
      * The postmaster sets the latch when a worker ends, a worker when an import has no chunk left. The time is that of
@@ -281,6 +359,17 @@ Next advance(Batch *batch) {
             wait_for_workers(batch);
             return Next::Again;
         }
+        give_up_referenced_keys();
+        if (!index_target(batch, i)) {
+            return Next::Again;
+        }
+        if (batch->unbuilt[i] != nullptr) {
+            if (!import_is_cancelled(shared, i)) {
+                fail_import(batch, i, batch->unbuilt[i]);
+                batch->unbuilt[i] = nullptr;
+            }
+            return Next::Again;
+        }
         analyze_target(loader, i);
         if (import_is_loaded(shared, i) || !import_is_cancelled(shared, i)) {
             end(batch, i, nullptr, nullptr, nullptr);
@@ -294,6 +383,7 @@ Next advance(Batch *batch) {
     const int unplanned = next_unplanned(batch);
     if (unplanned >= 0 && chunks_available(shared) < kPlanAhead * shared->slots) {
         batch->current = unplanned;
+        give_up_referenced_keys();
         plan_import(loader, batch->pool, unplanned);
     } else if (take_chunk(shared, 0, false, &import, &number)) {
         batch->current = import;
@@ -391,6 +481,8 @@ void prepare(Batch *batch, int64 batch_id) {
     batch->ended = static_cast<bool *>(palloc0(sizeof(bool) * Max(batch->count, 1)));
     batch->cancel_seen = static_cast<bool *>(palloc0(sizeof(bool) * Max(batch->count, 1)));
     batch->failures = static_cast<const ErrorData **>(palloc0(sizeof(ErrorData *) * Max(batch->count, 1)));
+    batch->indexed = static_cast<bool *>(palloc0(sizeof(bool) * Max(batch->count, 1)));
+    batch->unbuilt = static_cast<const ErrorData **>(palloc0(sizeof(ErrorData *) * Max(batch->count, 1)));
     order_batch(&loader->ledger, batch->members, batch->count, batch->references);
     MemoryContextSwitchTo(transaction_context);
     commit_transaction();

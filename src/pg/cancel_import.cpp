@@ -1,5 +1,6 @@
 #include "pg/cancel_import.hpp"
 
+#include "pg/deferred_indexes.hpp"
 #include "pg/import_wait.hpp"
 #include "pg/shared_batch.hpp"
 #include "pg/shared_progress.hpp"
@@ -44,6 +45,19 @@ bool ask_leader(const Ledger *ledger, const VisibleImport *import) {
     return index >= 0;
 }
 
+/* Nobody leads it. */
+void end_abandoned(const Ledger *ledger, int64 id) {
+    const char *message = "canceling statement due to user request";
+    Import import;
+
+    const char *unbuilt = read_import(ledger, id, &import) ? build_abandoned_indexes(ledger, &import) : nullptr;
+    if (unbuilt != nullptr) {
+        ereport(WARNING, (errmsg_internal("%s", unbuilt), errhint("Build it with REINDEX.")));
+        message = psprintf("%s; %s", message, unbuilt);
+    }
+    (void)end_import(ledger, id, kCancelled, unpack_sql_state(ERRCODE_QUERY_CANCELED), message);
+}
+
 } // namespace
 
 bool cancel_by_id(const Ledger *ledger, int64 id) {
@@ -70,8 +84,7 @@ bool cancel_by_id(const Ledger *ledger, int64 id) {
     }
     if (is_open(&import)) {
         if (!ask_leader(ledger, &import)) {
-            (void)end_import(ledger, id, kCancelled, unpack_sql_state(ERRCODE_QUERY_CANCELED),
-                             "canceling statement due to user request");
+            end_abandoned(ledger, id);
         }
         return true;
     }

@@ -6,6 +6,7 @@
 #include "pg/import_lock.hpp"
 #include "pg/pg.hpp"
 #include "pg/progress.hpp"
+#include "pg/referenced_keys.hpp"
 #include "pg/session.hpp"
 #include "pg/subtransaction.hpp"
 
@@ -42,6 +43,7 @@ void keep_locks(Loader *loader, int import) {
         hold_lock(leader_lock(files, loader->shared->id));
         hold_lock_beside(mover_lock(files), true);
         hold_lock(import_lock(files, loader->imports[import]->id));
+        hold_lock_beside(loading_lock(loader->imports[import]->target_oid), true);
     } else {
         hold_imports(loader, loader->held);
     }
@@ -193,6 +195,7 @@ void load_chunks(Loader *loader) {
         require_postmaster();
         if (!take_chunk(loader->shared, loader->slot, false, &import, &number)) {
             hold_imports(loader, 0); /* the import may end while this process waits for a chunk of another one */
+            give_up_referenced_keys();
             if (!take_chunk(loader->shared, loader->slot, true, &import, &number)) {
                 break;
             }

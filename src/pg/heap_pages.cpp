@@ -158,7 +158,7 @@ int append_pages(Relation heap, HeapTuple *tuples, int count, CommandId command_
                                  tuples,
                                  GetCurrentTransactionId(),
                                  command_id,
-                                 RelationGetTargetPageFreeSpace(heap, HEAP_DEFAULT_FILLFACTOR),
+                                 static_cast<Size>(RelationGetTargetPageFreeSpace(heap, HEAP_DEFAULT_FILLFACTOR)),
                                  RelationNeedsWAL(heap),
                                  RelationIsLogicallyLogged(heap)};
     PageTuples pages[kPagesTogether];

@@ -72,7 +72,8 @@ Insertion *HeapWriter::begin(RecordRange *range) {
     ExecInitResultRelation(insertion->estate, insertion->relinfo, 1);
     ExecOpenIndices(insertion->relinfo, range->singly);
     insertion->command_id = GetCurrentCommandId(true);
-    insertion->slot = ExecInitExtraTupleSlot(insertion->estate, RelationGetDescr(target_), &TTSOpsHeapTuple);
+    insertion->desc = CreateTupleDescCopy(RelationGetDescr(target_));
+    insertion->slot = ExecInitExtraTupleSlot(insertion->estate, insertion->desc, &TTSOpsHeapTuple);
     return insertion;
 }
 
@@ -149,7 +150,7 @@ void HeapWriter::put(Insertion *insertion) {
             continue;
         }
         if (slots[count] == nullptr) {
-            slots[count] = ExecInitExtraTupleSlot(insertion->estate, RelationGetDescr(target_), &TTSOpsHeapTuple);
+            slots[count] = ExecInitExtraTupleSlot(insertion->estate, insertion->desc, &TTSOpsHeapTuple);
         }
         ExecStoreHeapTuple(tuple, slots[count], false);
         records[count++] = i;

@@ -37,6 +37,14 @@ LOCKTAG suspect_lock() {
     return tag;
 }
 
+LOCKTAG loading_lock(Oid target) {
+    LOCKTAG tag;
+
+    SET_LOCKTAG_OBJECT(tag, MyDatabaseId, RelationRelationId, target, kLeader);
+    tag.locktag_lockmethodid = USER_LOCKMETHOD;
+    return tag;
+}
+
 void hold_lock(LOCKTAG tag) {
     if (!LockHeldByMe(&tag, kLiving)) {
         (void)LockAcquire(&tag, kLiving, true, false);

@@ -26,6 +26,8 @@ LOCKTAG mover_lock(Oid files);
  * A crash then has one suspect only, and no chunk is given up that was just beside it.
  */
 LOCKTAG suspect_lock();
+/* Held by the leaders of imports that load into this table, or will, beside each other: see deferred_indexes.hpp. */
+LOCKTAG loading_lock(Oid target);
 /* Held by those who have a slot for a leader that is starting, beside the others. */
 LOCKTAG starting_lock(Oid files);
 

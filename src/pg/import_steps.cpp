@@ -3,6 +3,7 @@
 #include "pg/background_process.hpp"
 #include "pg/boundary.hpp"
 #include "pg/chunk_attempt.hpp"
+#include "pg/deferred_indexes.hpp"
 #include "pg/import_lock.hpp"
 #include "pg/pg.hpp"
 #include "pg/planner.hpp"
@@ -49,6 +50,9 @@ void offer_old_plan(Loader *leader, WorkerPool *pool, int index) {
     const LeftChunk *left = left_chunks(&leader->ledger, import->id, &count);
     const int64 first = count > 0 ? left[0].number : chunks + 1;
     commit_transaction();
+    if (count > 0) {
+        defer_indexes(leader, import);
+    }
     /* It was shown before, but settle_witness() may have found that nothing is left of it. */
     set_shared_progress(leader->shared, index, &progress);
     offer_chunks(leader->shared, index, first, chunks, true);
@@ -93,6 +97,9 @@ void plan_import(Loader *leader, WorkerPool *pool, int index) {
         if (!admitted && chunks > 0 && (other == 0 || planner->done())) {
             other = admit(leader, import);
             admitted = other == 0;
+            if (admitted) {
+                defer_indexes(leader, import);
+            }
         }
         if (admitted || chunks == 0) {
             offer_chunks(leader->shared, index, 1, chunks, planner->done());

@@ -234,6 +234,18 @@ void note_unlogged(const Ledger *ledger, int64 id, bool unlogged);
 /* Of a batch, imports that were complete, but into unlogged tables that a crash has emptied since: they are not. */
 void reopen_lost(const Ledger *ledger, int64 batch_id);
 
+/* --- ledger_indexes.cpp: indexes that are built when their table has been loaded --- */
+
+struct DeferredIndex {
+    Oid oid;
+    const char *name; /* schema-qualified and quoted; the OID if it was dropped */
+};
+void note_deferred_index(const Ledger *ledger, Oid target, Oid index);
+/* Those of a table, in the current memory context. They may have been built or dropped by hand meanwhile. */
+DeferredIndex *deferred_indexes(const Ledger *ledger, Oid target, int *count);
+/* False: somebody else has built it. If he is about to, this waits for him. */
+bool forget_deferred_index(const Ledger *ledger, Oid index);
+
 /* --- ledger_chunks.cpp: chunks and rejects --- */
 
 /*

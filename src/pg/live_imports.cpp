@@ -14,7 +14,7 @@ using namespace movielens_ingest::pg;
 
 namespace {
 
-const char *const kPhases[] = {"queued", "planning", "loading", "analyzing", "ended"}; /* by Phase */
+const char *const kPhases[] = {"queued", "planning", "loading", "indexing", "analyzing", "ended"}; /* by Phase */
 
 void put_import(ReturnSetInfo *set, int64 id, bool alive, const Progress *progress) {
     Datum values[14];

@@ -103,6 +103,16 @@ void require_same_target(const Import *import) {
     table_close(target, NoLock);
 }
 
+/* False: only indexes are missing. */
+bool needs_file(const Ledger *ledger, const Import *import) {
+    int count = 0;
+
+    if (import->rows >= 0) {
+        (void)unloaded_chunks(ledger, import->id, &count);
+    }
+    return import->rows < 0 || count > 0;
+}
+
 } // namespace
 
 MOVIELENS_INGEST_FUNCTION(ml_resume) {
@@ -140,7 +150,9 @@ MOVIELENS_INGEST_FUNCTION(ml_resume) {
 
         if (!members[i].completed && read_import(&ledger, members[i].id, &member)) {
             require_same_target(&member);
-            require_same_file(&ledger, &member);
+            if (needs_file(&ledger, &member)) {
+                require_same_file(&ledger, &member);
+            }
         }
     }
     reopen_batch(&ledger, import.batch_id, &identity);

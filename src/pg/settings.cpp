@@ -30,6 +30,7 @@ struct Settings {
     bool at_least_once;
     int retry_delay;
     int writer; /* WriterSetting */
+    int defer;  /* DeferSetting */
 };
 Settings settings;
 
@@ -38,6 +39,11 @@ const config_enum_entry kWriters[] = {{"auto", static_cast<int>(WriterSetting::A
                                       {"multi_insert", static_cast<int>(WriterSetting::MultiInsert), false},
                                       {"spi", static_cast<int>(WriterSetting::Spi), false},
                                       {nullptr, 0, false}};
+
+const config_enum_entry kDefer[] = {{"auto", static_cast<int>(DeferSetting::Auto), false},
+                                    {"on", static_cast<int>(DeferSetting::On), false},
+                                    {"off", static_cast<int>(DeferSetting::Off), false},
+                                    {nullptr, 0, false}};
 
 const config_enum_entry kOnError[] = {{"reject", static_cast<int>(OnError::Reject), false},
                                       {"stop", static_cast<int>(OnError::Stop), false},
@@ -133,10 +139,16 @@ void define_settings() {
                              "\"auto\" takes the fastest writer that can keep every rule of the table.",
                              &settings.writer, static_cast<int>(WriterSetting::Auto), kWriters, PGC_USERSET, 0, nullptr,
                              nullptr, nullptr);
+    DefineCustomEnumVariable(
+        "movielens_ingest.defer_indexes", "Sets whether indexes of an empty table are built when it has been loaded.",
+        "\"auto\" does so for files of 1 MB or more; \"off\" maintains them with every row.", &settings.defer,
+        static_cast<int>(DeferSetting::Auto), kDefer, PGC_USERSET, 0, nullptr, nullptr, nullptr);
     MarkGUCPrefixReserved("movielens_ingest");
 }
 
 WriterSetting writer_setting() { return static_cast<WriterSetting>(settings.writer); }
+
+DeferSetting defer_setting() { return static_cast<DeferSetting>(settings.defer); }
 
 ImportOptions default_options() {
     ImportOptions options;

@@ -36,6 +36,11 @@ enum class WriterSetting : int { Auto, Pages, MultiInsert, Spi };
 
 WriterSetting writer_setting();
 
+/* movielens_ingest.defer_indexes */
+enum class DeferSetting : int { Auto, On, Off };
+
+DeferSetting defer_setting();
+
 void define_settings();
 
 /*

@@ -14,7 +14,7 @@ namespace movielens_ingest::pg {
 constexpr int kMostImports = 16;                 /* in a batch */
 constexpr uint32 kSharedBatchMagic = 0x6d6c6232; /* "mlb2" */
 
-enum class Phase : int { Queued, Planning, Loading, Analyzing, Ended };
+enum class Phase : int { Queued, Planning, Loading, Indexing, Analyzing, Ended };
 
 /* How far an import is. */
 struct Progress {

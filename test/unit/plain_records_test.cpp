@@ -87,6 +87,17 @@ TEST(PlainScanner, AnyDialect) {
     }
 }
 
+/* However many they are, there is room for no more than the wanted ones. */
+TEST(PlainScanner, FarTooManyFields) {
+    const std::string bytes = "a,b\n" + std::string(300, ',') + "\n";
+    uint32_t ends[400] = {};
+    size_t pos = 0;
+    EXPECT_EQ(PlainScanner(with(LineEnd::Lf), 2).scan(bytes.data(), bytes.size(), &pos, 3, ends), 1U);
+    EXPECT_EQ(pos, 4U);
+    EXPECT_EQ(ends[5], 7U);
+    EXPECT_EQ(std::vector<uint32_t>(ends + 6, ends + 400), std::vector<uint32_t>(394));
+}
+
 /* One byte that makes a record another one, at each place around the ends of blocks. */
 TEST(PlainScanner, OneOtherByteAnywhere) {
     for (const auto &[line_end, text] : kLineEnds) {

@@ -1,0 +1,312 @@
+#include "pg/deferred_indexes.hpp"
+
+#include "pg/background_process.hpp"
+#include "pg/import_lock.hpp"
+#include "pg/progress.hpp"
+#include "pg/session.hpp"
+#include "pg/settings.hpp"
+#include "pg/shared_progress.hpp"
+#include "pg/subtransaction.hpp"
+
+namespace movielens_ingest::pg {
+
+namespace {
+
+constexpr int64 kLeastFileSize = 1024 * 1024; /* bytes: below, a build costs more than it saves */
+constexpr int64 kMostBytes = BLCKSZ / 4;      /* of an entry: a btree's is limited to a third of a page */
+constexpr BlockNumber kMostBlocks = 1024;     /* of dead rows to look through while the table is locked */
+
+bool is_wanted(const Import *import) {
+    switch (defer_setting()) {
+    case DeferSetting::Off:
+        return false;
+    case DeferSetting::On:
+        return true;
+    default:
+        return import->file.size >= kLeastFileSize;
+    }
+}
+
+/* Must be asked before a lock that shuts others out is taken, and again with it. */
+bool may_lock(Oid target) {
+    return get_rel_relkind(target) == RELKIND_RELATION && pg_class_ownercheck(target, GetUserId());
+}
+
+/* Triggers of the user's own may look for rows of the table by an index. */
+bool has_trigger(Relation target) {
+    const TriggerDesc *triggers = target->trigdesc;
+
+    for (int i = 0; triggers != nullptr && i < triggers->numtriggers; i++) {
+        if (RI_FKey_trigger_type(triggers->triggers[i].tgfoid) == RI_TRIGGER_NONE) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * No row can be refused by it, as one that is too long for an index is refused when the index is maintained
+ * (_bt_check_third_page), or one for which an expression raises an error: a build would find it when it is in.
+ */
+bool takes_any_row(Relation index) {
+    const TupleDesc desc = RelationGetDescr(index);
+    int64 bytes = 0;
+
+    for (int i = 0; i < desc->natts; i++) {
+        const Form_pg_attribute column = TupleDescAttr(desc, i);
+        const int32 most = column->attlen > 0 ? column->attlen : type_maximum_size(column->atttypid, column->atttypmod);
+
+        if (index->rd_index->indkey.values[i] == 0 || most < 0) {
+            return false;
+        }
+        bytes += MAXALIGN(most);
+    }
+    for (int i = 0; i < index->rd_index->indnkeyatts; i++) {
+        if (index->rd_opfamily[i] >= FirstNormalObjectId) {
+            return false; /* the user's own operators */
+        }
+    }
+    return bytes <= kMostBytes && heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, nullptr);
+}
+
+/*
+ * An index that enforces something is never put off; a clustered one must be valid (index_set_state_flags), and one
+ * that is attached to a partitioned index makes that valid or not.
+ */
+bool can_be_deferred(Relation index) {
+    const Form_pg_index form = index->rd_index;
+
+    return (index->rd_rel->relam == BTREE_AM_OID || index->rd_rel->relam == HASH_AM_OID) && form->indislive &&
+           form->indisready && form->indisvalid && !form->indisunique && !form->indisexclusion &&
+           !form->indisclustered && !form->indisreplident && !index->rd_rel->relispartition && takes_any_row(index);
+}
+
+List *deferrable_indexes(Relation target) {
+    List *found = NIL;
+    ListCell *cell;
+
+    if (target->rd_rel->relam != HEAP_TABLE_AM_OID || has_trigger(target)) {
+        return NIL;
+    }
+    foreach (cell, RelationGetIndexList(target)) {
+        Relation index = index_open(lfirst_oid(cell), AccessShareLock);
+        if (can_be_deferred(index)) {
+            found = lappend_oid(found, lfirst_oid(cell));
+        }
+        index_close(index, NoLock);
+    }
+    return found;
+}
+
+/* With the table locked. Rows that only older snapshots see do not matter: the build indexes them, as any build does.
+ */
+bool is_empty(Relation table) {
+    if (RelationGetNumberOfBlocks(table) > kMostBlocks) {
+        return false;
+    }
+    Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+    TableScanDesc scan = table_beginscan(table, snapshot, 0, nullptr);
+    const bool empty = heap_getnext(scan, ForwardScanDirection) == nullptr;
+    table_endscan(scan);
+    UnregisterSnapshot(snapshot);
+    return empty;
+}
+
+void defer_index(Relation table, Oid index_oid) {
+    Relation catalog = table_open(IndexRelationId, RowExclusiveLock);
+    Relation index = index_open(index_oid, AccessExclusiveLock);
+    HeapTuple tuple = SearchSysCacheCopy1(INDEXRELID, ObjectIdGetDatum(index_oid));
+
+    if (!HeapTupleIsValid(tuple)) {
+        elog(ERROR, "cache lookup failed for index %u", index_oid);
+    }
+    /* What a serializable transaction has read by it must be found where others write (as in index_drop). */
+    TransferPredicateLocksToHeapRelation(index);
+    auto *form = reinterpret_cast<Form_pg_index>(GETSTRUCT(tuple));
+    form->indisvalid = false;
+    form->indisready = false;
+    CatalogTupleUpdate(catalog, &tuple->t_self, tuple);
+    CacheInvalidateRelcache(table);
+    index_close(index, NoLock);
+    table_close(catalog, RowExclusiveLock);
+}
+
+/* Nobody is made to wait: neither by us, nor by being in a queue behind us. */
+bool has_deferrable_indexes(Oid target) {
+    if (!may_lock(target) || !ConditionalLockRelationOid(target, AccessShareLock)) {
+        return false;
+    }
+    Relation table = try_relation_open(target, NoLock);
+    const bool found = table != nullptr && may_lock(target) && deferrable_indexes(table) != NIL;
+    if (table != nullptr) {
+        table_close(table, NoLock);
+    }
+    UnlockRelationOid(target, AccessShareLock); /* another import that looks too would not get its lock */
+    return found;
+}
+
+void defer_indexes_of(const Ledger *ledger, Relation table) {
+    ListCell *cell;
+
+    if (!is_empty(table)) {
+        return;
+    }
+    foreach (cell, deferrable_indexes(table)) {
+        defer_index(table, lfirst_oid(cell));
+        note_deferred_index(ledger, RelationGetRelid(table), lfirst_oid(cell));
+    }
+}
+
+/* The index may have been dropped meanwhile, or its table, or it was built by REINDEX. */
+bool is_unbuilt(Oid target, Oid index) {
+    HeapTuple tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
+
+    if (!HeapTupleIsValid(tuple)) {
+        return false;
+    }
+    const auto *form = reinterpret_cast<Form_pg_index>(GETSTRUCT(tuple));
+    const bool unbuilt = form->indrelid == target && form->indislive && !form->indisready;
+    ReleaseSysCache(tuple);
+    return unbuilt;
+}
+
+struct Build {
+    const Ledger *ledger;
+    Oid target;
+    Oid index;
+};
+
+/*
+ * Whose right this needs was asked when the index was put off. It runs no code of a user's, and if it did,
+ * reindex_index() would run it as the owner of the table in a security-restricted operation.
+ */
+void build_index(void *argument) {
+    const auto *build = static_cast<Build *>(argument);
+    ReindexParams params;
+
+    /* Before anything else: reindex_index() takes it too. Then of two who build, the second waits for the first here.
+     */
+    LockRelationOid(build->target, ShareLock);
+    if (!forget_deferred_index(build->ledger, build->index) || !is_unbuilt(build->target, build->index)) {
+        return;
+    }
+    memset(&params, 0, sizeof(params));
+    params.options = REINDEXOPT_REPORT_PROGRESS | REINDEXOPT_MISSING_OK;
+    reindex_index(build->index, false, get_rel_persistence(build->index), &params);
+}
+
+/*
+ * Without a snapshot the wait for the lock holds up no CREATE INDEX CONCURRENTLY that waits for older snapshots with
+ * that lock in hand; the lock_timeout of the caller is for its statements.
+ */
+void lock_for_build(Oid target) {
+    const int guc_level = NewGUCNestLevel();
+    set_locally("lock_timeout", "0");
+    PopActiveSnapshot();
+    LockRelationOid(target, ShareLock);
+    PushActiveSnapshot(GetTransactionSnapshot());
+    AtEOXact_GUC(true, guc_level);
+}
+
+ErrorData *try_build(Loader *leader, Build *build) {
+    const MemoryContext context = CurrentMemoryContext;
+    ErrorData *volatile error = nullptr;
+
+    PG_TRY();
+    {
+        begin_transaction(&leader->identity);
+        lock_for_build(build->target);
+        build_index(build);
+        commit_transaction();
+    }
+    PG_CATCH();
+    { error = abort_transaction(context); }
+    PG_END_TRY();
+    MemoryContextSwitchTo(context);
+    return error;
+}
+
+const char *build_failure(const DeferredIndex *index, const ErrorData *error) {
+    return psprintf("could not build index %s: %s", index->name, error->message);
+}
+
+} // namespace
+
+void defer_indexes(Loader *leader, const Import *import) {
+    const Oid target = import->target_oid;
+
+    if (!is_wanted(import)) {
+        return;
+    }
+    begin_transaction(&leader->identity);
+    if (has_deferrable_indexes(target) && ConditionalLockRelationOid(target, AccessExclusiveLock)) {
+        Relation table = try_relation_open(target, NoLock);
+        if (table != nullptr) {
+            if (may_lock(target)) {
+                defer_indexes_of(&leader->ledger, table);
+            }
+            table_close(table, NoLock);
+        }
+    }
+    commit_transaction();
+}
+
+ErrorData *build_indexes(Loader *leader, int index, const BatchMember *import, bool same_batch) {
+    const MemoryContext context = CurrentMemoryContext;
+    const LOCKTAG loading = loading_lock(import->target_oid);
+    DeferredIndex *indexes = nullptr;
+    ErrorData *last = nullptr;
+    Ledger ledger;
+    int count = 0;
+
+    if (same_batch) {
+        return nullptr;
+    }
+    begin_transaction(&leader->identity);
+    /* In this order: of two that end at the same time, one at least sees that the other does not load any more. */
+    release_lock_beside(loading);
+    if (!lock_is_held(loading) && reopen_ledger(leader->ledger.files, &ledger)) {
+        const MemoryContext transaction_context = MemoryContextSwitchTo(context);
+        indexes = deferred_indexes(&ledger, import->target_oid, &count);
+        MemoryContextSwitchTo(transaction_context);
+    }
+    commit_transaction();
+    if (count > 0) {
+        set_shared_phase(leader->shared, index, Phase::Indexing);
+    }
+    for (int i = 0; i < count && (last == nullptr || !is_cancel(last)); i++) {
+        Build build = {&leader->ledger, import->target_oid, indexes[i].oid};
+
+        report_activity("movielens_ingest: building index %s after import " INT64_FORMAT, indexes[i].name, import->id);
+        ErrorData *error = try_build(leader, &build);
+        if (error != nullptr) {
+            error->message = const_cast<char *>(build_failure(&indexes[i], error));
+            last = error;
+        }
+    }
+    return last;
+}
+
+const char *build_abandoned_indexes(const Ledger *ledger, const Import *import) {
+    const char *failure = nullptr;
+    int count;
+
+    if (lock_is_held(loading_lock(import->target_oid))) {
+        return nullptr;
+    }
+    const DeferredIndex *indexes = deferred_indexes(ledger, import->target_oid, &count);
+    for (int i = 0; i < count; i++) {
+        Build build = {ledger, import->target_oid, indexes[i].oid};
+        ErrorData *error = try_in_subtransaction(build_index, &build);
+
+        if (error != nullptr && is_cancel(error)) {
+            ReThrowError(error);
+        }
+        if (error != nullptr) {
+            failure = build_failure(&indexes[i], error);
+        }
+    }
+    return failure;
+}
+
+} // namespace movielens_ingest::pg

@@ -1,0 +1,262 @@
+# Indexes of an empty table are put off and built at the end: what sessions see meanwhile, in which cases they are
+# maintained instead, and that they are there, and whole, after every end: a crash with ml_resume, ml_cancel or the launcher,
+# a cancel, a build that fails, two imports into one table, DROP INDEX, REINDEX, TRUNCATE, DROP TABLE and a new owner meanwhile.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use ImportTest;
+use Test::More;
+
+my $node = start_server('main', "movielens_ingest.defer_indexes = on", "movielens_ingest.retry_delay = '10ms'",
+	"autovacuum = off", "lc_messages = 'C'");
+my $path = write_file('numbers.csv', numbers(100));
+my $options = 'chunk_size => 10, min_chunks => 1, max_workers => 2, force => true';
+my ($gate, $id, $row);
+
+sub sql { return $node->safe_psql('postgres', @_) }
+sub running { return sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'movielens_ingest%'") }
+
+# The gate is in a column's default: a table with triggers would keep its indexes.
+sql(q(CREATE EXTENSION amcheck;
+	CREATE FUNCTION held() RETURNS integer LANGUAGE plpgsql AS $$BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN 1; END$$));
+
+sub new_table
+{
+	my ($kind) = @_;
+	sql('DROP TABLE IF EXISTS t; CREATE ' . ($kind // '') . ' TABLE t (id integer, name text, held integer DEFAULT held());
+		CREATE INDEX by_id ON t (id); CREATE INDEX by_held ON t USING hash (held)');
+	return;
+}
+
+sub missing
+{
+	return sql("SELECT coalesce(string_agg(indexrelid::regclass::text, ' ' ORDER BY indexrelid), 'none') FROM pg_index
+		WHERE indrelid = to_regclass('t') AND NOT (indisvalid AND indisready AND indislive)");
+}
+
+# An import waits in its first chunks.
+sub held_import
+{
+	new_table(@_);
+	$gate = close_gate($node);
+	$id = start_import($node, $path, 't', $options);
+	wait_at_gate($node, 2);
+	is(missing(), 'by_id by_held', 'an import into an empty table has put its indexes off');
+	return;
+}
+
+# Every index is valid, has an entry for each row, and is used.
+sub whole
+{
+	my ($rows, $name) = @_;
+	is(missing(), 'none', "$name: no index is missing");
+	is(sql('SELECT count(*) FROM _deferred_indexes'), 0, '... nor noted as missing');
+	sql("SELECT bt_index_check('by_id', true)");
+	is(sql('SET enable_seqscan = off; SELECT count(*) FROM t WHERE id > 0'), $rows, "... $rows rows are found by it");
+	like(sql('SET enable_seqscan = off; EXPLAIN SELECT FROM t WHERE id = 7'), qr/using by_id|on by_id/, '... and queries use it');
+	return;
+}
+
+sub ends
+{
+	my ($status, $rows, $name) = @_;
+	$row = wait_import($node, $id);
+	is("$row->{status} $row->{success_count}", "$status $rows", $name) or diag($row->{error});
+	return;
+}
+
+# --- while it is loaded, and what others do meanwhile ---
+
+held_import();
+$row = json_row($node, 'SELECT * FROM ml_progress');
+is("$row->{phase} @{$row->{indexes_missing}}", 'loading by_id by_held', 'ml_progress names them');
+sql("INSERT INTO t (id, name, held) SELECT 1000 + i, 'other', 0 FROM generate_series(1, 20) i;
+	UPDATE t SET name = 'changed' WHERE id > 1010; UPDATE t SET id = id + 100 WHERE id > 1015; DELETE FROM t WHERE id = 1001");
+sql('VACUUM t');
+unlike(sql('SET enable_seqscan = off; EXPLAIN SELECT FROM t WHERE id = 1002'), qr/by_id/, '... no query uses them');
+sql('CREATE INDEX later ON t (name)') if 0;
+open_gate($gate);
+ends('Completed', 100, 'the import completes');
+whole(119, '... with rows of other sessions');
+like(sql('SET enable_seqscan = off; EXPLAIN SELECT FROM t WHERE held = 1'), qr/by_held/, '... the other index too');
+
+# A session that has written the table holds up the build.
+held_import();
+my $writer = $node->background_psql('postgres');
+$writer->query_safe("BEGIN; INSERT INTO t VALUES (0, 'open', 0)");
+open_gate($gate);
+poll($node, "SELECT phase = 'indexing' AND rows_done = 100 FROM ml_progress WHERE id = $id", 'the import builds its indexes');
+is(missing(), 'by_id by_held', 'phase indexing');
+$writer->query_safe('COMMIT');
+$writer->quit;
+ends('Completed', 100, '... and then the import completes');
+whole(100, 'after a wait');
+
+# --- what is never put off ---
+
+sub keeps
+{
+	my ($name, $setup, $more) = @_;
+	sql("DROP TABLE IF EXISTS t; CREATE TABLE t (id integer, name text, held integer DEFAULT held()); $setup");
+	$gate = close_gate($node);
+	$id = start_import($node, $path, 't', $options);
+	wait_at_gate($node, 2);
+	is(missing(), 'none', "$name: maintained");
+	open_gate($gate);
+	ends('Completed', 100, '... and the import completes');
+	return;
+}
+
+keeps('primary key', 'ALTER TABLE t ADD PRIMARY KEY (id)');
+keeps('unique index as replica identity', 'ALTER TABLE t ALTER id SET NOT NULL; CREATE UNIQUE INDEX by_id ON t (id); ALTER TABLE t REPLICA IDENTITY USING INDEX by_id');
+keeps('exclusion constraint', 'ALTER TABLE t ADD EXCLUDE USING btree (id WITH =)');
+keeps('clustered index', 'CREATE INDEX by_id ON t (id); ALTER TABLE t CLUSTER ON by_id');
+keeps('expression', 'CREATE INDEX by_id ON t ((1000 / id))');
+keeps('predicate', 'CREATE INDEX by_id ON t (id) WHERE 1000 / id > 0');
+keeps('text of any length', 'CREATE INDEX by_name ON t (name)');
+keeps('brin', 'CREATE INDEX by_id ON t USING brin (id)');
+keeps('a table with a row', 'CREATE INDEX by_id ON t (id); INSERT INTO t VALUES (0, NULL, 0)');
+keeps('a table with a trigger', 'CREATE INDEX by_id ON t (id); CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NEW; END$$;
+	CREATE TRIGGER nothing BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION nothing()');
+keeps('an index of a partition', 'CREATE TABLE parent (LIKE t) PARTITION BY RANGE (id); CREATE INDEX ON parent (id); CREATE INDEX by_id ON t (id);
+	ALTER TABLE parent ATTACH PARTITION t DEFAULT');
+sql('DROP TABLE parent');
+sql('ALTER SYSTEM SET movielens_ingest.defer_indexes = auto; SELECT pg_reload_conf()');
+keeps('a small file', 'CREATE INDEX by_id ON t (id)');
+sql('ALTER SYSTEM RESET movielens_ingest.defer_indexes; SELECT pg_reload_conf()');
+
+# A reader keeps the table from being locked: nobody waits for him.
+new_table();
+my $reader = $node->background_psql('postgres');
+$reader->query_safe('BEGIN; SELECT FROM t');
+$gate = close_gate($node);
+$id = start_import($node, $path, 't', $options);
+wait_at_gate($node, 2);
+is(missing(), 'none', 'a table that is being read: maintained');
+$reader->query_safe('COMMIT');
+$reader->quit;
+open_gate($gate);
+ends('Completed', 100, '... and the import completes');
+
+# A role that may insert, but is not the owner.
+sql('CREATE ROLE loader LOGIN; GRANT pg_read_server_files TO loader; GRANT CREATE ON SCHEMA public TO loader');
+new_table();
+sql('GRANT INSERT ON t TO loader');
+$gate = close_gate($node);
+$id = sql("SET SESSION AUTHORIZATION loader; SELECT ml_import('$path', 't', $options)");
+wait_at_gate($node, 2);
+is(missing(), 'none', "another role's table: maintained");
+open_gate($gate);
+ends('Completed', 100, '... and the import completes');
+
+# --- every other end ---
+
+held_import();
+sql("SELECT ml_cancel($id)");
+ends('Cancelled', 0, 'ml_cancel while it is loaded');
+whole(0, 'cancelled');
+open_gate($gate);
+sql("SELECT ml_resume($id)");
+ends('Completed', 100, '... ml_resume loads the rest');
+whole(100, 'cancelled and resumed');
+
+held_import();
+$writer = $node->background_psql('postgres');
+$writer->query_safe("BEGIN; INSERT INTO t VALUES (0, 'open', 0)");
+open_gate($gate);
+poll($node, "SELECT phase = 'indexing' FROM ml_progress WHERE id = $id", 'the import builds its indexes');
+sql("SELECT ml_cancel($id)");
+ends('Cancelled', 100, 'ml_cancel while an index is built');
+is($row->{error}, 'canceling statement due to user request; could not build index public.by_id: canceling statement due to user request',
+	'... the error says that it is missing');
+is(missing(), 'by_id by_held', '... it is');
+$writer->query_safe('COMMIT');
+$writer->quit;
+unlink $path or die;
+sql("SELECT ml_resume($id)");
+ends('Completed', 100, '... ml_resume builds it, and needs no file');
+whole(100, 'built by ml_resume');
+write_file('numbers.csv', numbers(100));
+
+# A build that fails: no room for its temporary files.
+my $large = write_file('large.csv', numbers(60000));
+sql("ALTER SYSTEM SET temp_file_limit = 0; ALTER SYSTEM SET maintenance_work_mem = '1MB'; SELECT pg_reload_conf()");
+new_table();
+$id = start_import($node, $large, 't', 'force => true');
+ends('Failed', 60000, 'a build that fails: Failed, with every row in');
+like("$row->{sqlstate} $row->{unprocessed_count} $row->{error}", qr/^53400 0 could not build index public.by_id: temporary file size exceeds/, '... for its reason');
+is(missing(), 'by_id', '... that index is missing');
+sql("ALTER SYSTEM RESET temp_file_limit; SELECT pg_reload_conf()");
+sql("SELECT ml_resume($id)");
+ends('Completed', 60000, '... ml_resume builds it');
+whole(60000, 'built after a failure');
+
+# Two imports into the table: the last one builds.
+my $second = write_file('second.csv', "id,name\n" . records(101, 200));
+held_import();
+my $other = start_import($node, $second, 't', $options);
+wait_at_gate($node, 4);
+sql("SELECT ml_cancel($id)");
+ends('Cancelled', 0, 'two imports: the first one ends');
+is(missing(), 'by_id by_held', '... and leaves the indexes to the second');
+open_gate($gate);
+$id = $other;
+ends('Completed', 100, '... which completes');
+whole(100, 'two imports');
+
+# Others change the table meanwhile.
+for my $change (
+	[ 'DROP INDEX by_id', sub { is(missing(), 'none', 'DROP INDEX: nothing is missing') }, 100 ],
+	[ 'REINDEX INDEX by_id', sub { whole(100, 'REINDEX') }, 100 ],
+	[ 'TRUNCATE t', sub { whole(sql('SELECT count(*) FROM t'), 'TRUNCATE') } ],
+	[ 'ALTER TABLE t OWNER TO loader', sub { whole(100, 'a new owner') } ],
+	[ 'DROP TABLE t', sub { is(sql('SELECT count(*) FROM ml_progress'), 0, 'DROP TABLE: the import has ended') }, ])
+{
+	my ($command, $check) = @$change;
+	held_import();
+	my $session = in_session($node, $command);
+	poll($node, "SELECT count(*) > 0 FROM pg_locks WHERE relation IN ('t'::regclass, 'by_id'::regclass) AND NOT granted", "$command waits");
+	open_gate($gate);
+	my (undef, $stderr) = $session->finish;
+	is($stderr, '', $command);
+	$row = wait_import($node, $id);
+	is($row->{status}, $command =~ /DROP TABLE/ ? 'Failed' : 'Completed', '... the import ends') or diag($row->{error});
+	$check->();
+}
+
+# --- a crash ---
+
+for my $kind ('', 'UNLOGGED')
+{
+	held_import($kind);
+	$node->stop('immediate');
+	$node->start;
+	is(missing(), 'by_id by_held', "a crash: they stay missing $kind");
+	$row = json_row($node, 'SELECT * FROM ml_progress');
+	is("$row->{phase} @{$row->{indexes_missing}}", 'interrupted by_id by_held', '... ml_progress names them');
+	sql("SELECT ml_resume($id)");
+	ends('Completed', 100, '... ml_resume loads the rest');
+	whole(100, "resumed after a crash $kind");
+	eval { $gate->quit };
+}
+
+held_import();
+$node->stop('immediate');
+$node->start;
+eval { $gate->quit };
+is(sql("SELECT ml_cancel($id)"), 't', 'a crash and ml_cancel');
+ends('Cancelled', 0, '... the import is Cancelled');
+whole(0, '... ml_cancel');
+
+held_import();
+$node->stop('immediate');
+eval { $gate->quit };
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'movielens_ingest'");
+$node->start;
+ends('Completed', 100, 'a crash and the launcher: the import completes');
+whole(100, '... launcher');
+
+$node->stop;
+done_testing();
