@@ -3,9 +3,9 @@
 #include "core/error_fate.hpp"
 #include "pg/background_process.hpp"
 #include "pg/batch_order.hpp"
+#include "pg/batch_state.hpp"
 #include "pg/chunk_attempt.hpp"
 #include "pg/chunk_loader.hpp"
-#include "pg/deferred_indexes.hpp"
 #include "pg/import_lock.hpp"
 #include "pg/import_steps.hpp"
 #include "pg/pg.hpp"
@@ -22,21 +22,6 @@ namespace {
 
 constexpr int kPlanAhead = 4;           /* chunks for each slot: the workers have some while the leader loads one */
 constexpr long kRefreshInterval = 1000; /* milliseconds between two updates of the counts in uploaded_files */
-
-struct Batch {
-    Loader loader; /* first: look_around() finds the batch by it */
-    int count;
-    BatchMember *members; /* by index, as in shared memory */
-    uint32 *references;   /* prerequisites by index, ended ones too */
-    bool *ended;
-    bool *cancel_seen;          /* by ml_cancel() */
-    const ErrorData **failures; /* by index: what ends an import when nobody loads its chunks any more; null: nothing */
-    bool *indexed;              /* its indexes are built, or cannot be, or another import will do it */
-    const ErrorData **unbuilt;  /* by index: why one of its indexes is missing that was put off; null: none is */
-    int current;                /* the import that an error now would end, -1: all of them */
-    WorkerPool *pool;
-    TimestampTz refreshed; /* when the counts were last written */
-};
 
 /* Processes that load, the leader counted. */
 int slot_count(const Batch *batch) {
@@ -110,14 +95,6 @@ void hold_locks(Batch *batch) {
     }
 }
 
-const ErrorData *keep_error(const ErrorData *error) {
-    auto *copy = static_cast<ErrorData *>(MemoryContextAllocZero(TopMemoryContext, sizeof(ErrorData)));
-
-    copy->sqlerrcode = error->sqlerrcode;
-    copy->message = MemoryContextStrdup(TopMemoryContext, error->message);
-    return copy;
-}
-
 /* No chunk of the import is handed out any more; it ends when nobody loads one. */
 void fail_import(Batch *batch, int index, const ErrorData *error) {
     if (batch->failures[index] == nullptr) {
@@ -174,85 +151,6 @@ void end(Batch *batch, int index, const char *status, const char *sqlstate, cons
         fail_dependents(batch, index, status != nullptr ? status : kFailed);
     }
     RESUME_CANCEL_INTERRUPTS();
-}
-
-/* The leader was cancelled: by ml_cancel(), which says for which imports, or by hand: then all of them are meant. */
-void take_cancel(Batch *batch) {
-    SharedBatch *shared = batch->loader.shared;
-    bool some = false;
-
-    for (int i = 0; i < batch->count; i++) {
-        /* One that ended meanwhile counts once: a second cancel may then come by hand. */
-        some = some || (import_is_cancelled(shared, i) && (!batch->ended[i] || !batch->cancel_seen[i]));
-        batch->cancel_seen[i] = batch->cancel_seen[i] || import_is_cancelled(shared, i);
-    }
-    for (int i = 0; !some && i < batch->count; i++) {
-        if (!batch->ended[i]) {
-            cancel_import(shared, i);
-        }
-    }
-}
-
-/* A cancel that has come while an index was being built is for other imports only. */
-bool cancel_is_for_others(const Batch *batch, int index) {
-    SharedBatch *shared = batch->loader.shared;
-    bool for_others = false;
-
-    for (int i = 0; i < batch->count; i++) {
-        if (import_is_cancelled(shared, i) && !batch->cancel_seen[i]) {
-            if (i == index) {
-                return false;
-            }
-            for_others = true;
-        }
-    }
-    return for_others;
-}
-
-bool target_is_loaded_on(const Batch *batch, int index) {
-    for (int i = 0; i < batch->count; i++) {
-        if (i != index && !batch->ended[i] && !batch->indexed[i] &&
-            batch->members[i].target_oid == batch->members[index].target_oid) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Before an import ends, in whatever state. False: others have to end first, then again. */
-bool index_target(Batch *batch, int index) {
-    if (batch->indexed[index]) {
-        return true;
-    }
-    const ErrorData *error =
-        build_indexes(&batch->loader, index, &batch->members[index], target_is_loaded_on(batch, index));
-    const bool cancelled = error != nullptr && is_cancel(error);
-    const bool put_off = cancelled && cancel_is_for_others(batch, index);
-    if (cancelled) {
-        take_cancel(batch);
-    }
-    if (!put_off) {
-        batch->indexed[index] = true;
-        batch->unbuilt[index] = error != nullptr ? keep_error(error) : nullptr;
-    }
-    return !put_off;
-}
-
-/* The same for an import that has failed or was cancelled: what is asked for from now on is the end of the build. */
-bool index_given_up(Batch *batch, int index) {
-    for (int i = 0; i < batch->count; i++) {
-        batch->cancel_seen[i] = batch->cancel_seen[i] || import_is_cancelled(batch->loader.shared, i);
-    }
-    QueryCancelPending = false;
-    RESUME_CANCEL_INTERRUPTS();
-    const bool indexed = index_target(batch, index);
-    HOLD_CANCEL_INTERRUPTS();
-    return indexed;
-}
-
-/* What ended the import, and which index is missing. */
-const char *last_words(const char *message, const ErrorData *unbuilt) {
-    return unbuilt == nullptr ? message : psprintf("%s; %s", message, unbuilt->message);
 }
 
 /* The imports that failed or are to be cancelled, once nobody loads their chunks any more. */
@@ -428,6 +326,11 @@ void run(Batch *batch) {
         }
         PG_END_TRY();
         if (error != nullptr) {
+            if (errors > 1) {
+                ereport(LOG, (errcode(error->sqlerrcode),
+                              errmsg("leader of import " INT64_FORMAT " has to try again: %s", batch->loader.shared->id,
+                                     error->message)));
+            }
             take_error(batch, error);
         }
         MemoryContextReset(context);
@@ -540,6 +443,30 @@ void end_unbegun(Batch *batch, int64 batch_id, const ErrorData *error) {
 }
 
 } // namespace
+
+const ErrorData *keep_error(const ErrorData *error) {
+    auto *copy = static_cast<ErrorData *>(MemoryContextAllocZero(TopMemoryContext, sizeof(ErrorData)));
+
+    copy->sqlerrcode = error->sqlerrcode;
+    copy->message = MemoryContextStrdup(TopMemoryContext, error->message);
+    return copy;
+}
+
+void take_cancel(Batch *batch) {
+    SharedBatch *shared = batch->loader.shared;
+    bool some = false;
+
+    for (int i = 0; i < batch->count; i++) {
+        /* One that ended meanwhile counts once: a second cancel may then come by hand. */
+        some = some || (import_is_cancelled(shared, i) && (!batch->ended[i] || !batch->cancel_seen[i]));
+        batch->cancel_seen[i] = batch->cancel_seen[i] || import_is_cancelled(shared, i);
+    }
+    for (int i = 0; !some && i < batch->count; i++) {
+        if (!batch->ended[i]) {
+            cancel_import(shared, i);
+        }
+    }
+}
 
 void lead_batch(const Identity *identity, const Ledger *ledger, int64 batch_id) {
     auto *batch = static_cast<Batch *>(MemoryContextAllocZero(TopMemoryContext, sizeof(Batch)));

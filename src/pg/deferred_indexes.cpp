@@ -255,7 +255,7 @@ ErrorData *build_indexes(Loader *leader, int index, const BatchMember *import, b
     const MemoryContext context = CurrentMemoryContext;
     const LOCKTAG loading = loading_lock(import->target_oid);
     DeferredIndex *indexes = nullptr;
-    ErrorData *last = nullptr;
+    ErrorData *failure = nullptr;
     Ledger ledger;
     int count = 0;
 
@@ -274,17 +274,17 @@ ErrorData *build_indexes(Loader *leader, int index, const BatchMember *import, b
     if (count > 0) {
         set_shared_phase(leader->shared, index, Phase::Indexing);
     }
-    for (int i = 0; i < count && (last == nullptr || !is_cancel(last)); i++) {
+    for (int i = 0; i < count && (failure == nullptr || !is_cancel(failure)); i++) {
         Build build = {&leader->ledger, import->target_oid, indexes[i].oid};
 
         report_activity("movielens_ingest: building index %s after import " INT64_FORMAT, indexes[i].name, import->id);
         ErrorData *error = try_build(leader, &build);
-        if (error != nullptr) {
+        if (error != nullptr && (failure == nullptr || is_cancel(error))) {
             error->message = const_cast<char *>(build_failure(&indexes[i], error));
-            last = error;
+            failure = error;
         }
     }
-    return last;
+    return failure;
 }
 
 const char *build_abandoned_indexes(const Ledger *ledger, const Import *import) {
@@ -302,7 +302,7 @@ const char *build_abandoned_indexes(const Ledger *ledger, const Import *import) 
         if (error != nullptr && is_cancel(error)) {
             ReThrowError(error);
         }
-        if (error != nullptr) {
+        if (error != nullptr && failure == nullptr) {
             failure = build_failure(&indexes[i], error);
         }
     }

@@ -24,8 +24,8 @@ void defer_indexes(Loader *leader, const Import *import);
 /*
  * Leader, when no process loads the import any more, in no transaction: builds what is put off on its target, unless
  * another import loads into it, which then does so. same_batch: one of this batch does. Null: done, as far as it is for
- * this import. Else the last error, a cancel at once, in the current memory context; its message names the index, which
- * stays put off.
+ * this import. Else the first error, or a cancel at once, in the current memory context; its message names the index,
+ * which stays put off.
  */
 ErrorData *build_indexes(Loader *leader, int index, const BatchMember *import, bool same_batch);
 

@@ -24,7 +24,7 @@ DeferredIndex *deferred_indexes(const Ledger *ledger, Oid target, int *count) {
     const StatementScope scope = begin_statement(ledger);
     const uint64 found = run_statement(ledger,
                                        "SELECT index_oid::bigint, index_oid::regclass::text"
-                                       " FROM ledger._deferred_indexes WHERE target_oid = $1 ORDER BY index_oid",
+                                       " FROM ledger._deferred_indexes d WHERE target_oid = $1 ORDER BY d.index_oid",
                                        {param(target)});
     auto *indexes = static_cast<DeferredIndex *>(MemoryContextAlloc(context, sizeof(DeferredIndex) * Max(found, 1)));
     for (uint64 i = 0; i < found; i++) {

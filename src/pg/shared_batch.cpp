@@ -163,10 +163,14 @@ void cancel_import(SharedBatch *batch, int index) {
     SpinLockAcquire(&batch->mutex);
     batch->imports[index].stopped = true;
     batch->imports[index].cancelled = true;
+    const bool indexing = batch->imports[index].progress.phase == Phase::Indexing;
     SpinLockRelease(&batch->mutex);
     ConditionVariableBroadcast(&batch->changed);
     wake_leader(batch);
     signal_import(batch, index);
+    if (indexing && batch->leader_pid != MyProcPid && BackendPidGetProc(batch->leader_pid) != nullptr) {
+        (void)kill(batch->leader_pid, SIGINT);
+    }
 }
 
 void signal_import(SharedBatch *batch, int index) {

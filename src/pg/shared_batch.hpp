@@ -105,7 +105,10 @@ void stop_import(SharedBatch *batch, int import);
 void stop_batch(SharedBatch *batch);
 bool import_is_stopped(SharedBatch *batch, int import);
 bool import_is_planned(SharedBatch *batch, int import);
-/* The same, and the leader will end it as Cancelled. Processes that load its chunks are cancelled. */
+/*
+ * The same, and the leader will end it as Cancelled. Processes that load its chunks are cancelled, and so is the leader
+ * when it builds an index for it.
+ */
 void cancel_import(SharedBatch *batch, int import);
 /* Cancels these processes once more. */
 void signal_import(SharedBatch *batch, int import);

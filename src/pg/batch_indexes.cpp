@@ -1,0 +1,52 @@
+#include "pg/batch_state.hpp"
+
+#include "pg/deferred_indexes.hpp"
+#include "pg/subtransaction.hpp"
+
+namespace movielens_ingest::pg {
+
+namespace {
+
+/* By another import of the batch. */
+bool target_is_loaded_on(const Batch *batch, int index) {
+    for (int i = 0; i < batch->count; i++) {
+        if (i != index && !batch->ended[i] && !batch->indexed[i] &&
+            batch->members[i].target_oid == batch->members[index].target_oid) {
+            return true;
+        }
+    }
+    return false;
+}
+
+} // namespace
+
+bool index_target(Batch *batch, int index) {
+    if (batch->indexed[index]) {
+        return true;
+    }
+    const ErrorData *error =
+        build_indexes(&batch->loader, index, &batch->members[index], target_is_loaded_on(batch, index));
+    if (error != nullptr && is_cancel(error)) {
+        take_cancel(batch);
+        if (!import_is_cancelled(batch->loader.shared, index)) {
+            return false;
+        }
+    }
+    batch->indexed[index] = true;
+    batch->unbuilt[index] = error != nullptr ? keep_error(error) : nullptr;
+    return true;
+}
+
+bool index_given_up(Batch *batch, int index) {
+    QueryCancelPending = false;
+    RESUME_CANCEL_INTERRUPTS();
+    const bool indexed = index_target(batch, index);
+    HOLD_CANCEL_INTERRUPTS();
+    return indexed;
+}
+
+const char *last_words(const char *message, const ErrorData *unbuilt) {
+    return unbuilt == nullptr ? message : psprintf("%s; %s", message, unbuilt->message);
+}
+
+} // namespace movielens_ingest::pg

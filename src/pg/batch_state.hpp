@@ -1,0 +1,46 @@
+/*
+ * batch_state.hpp - a batch as its leader sees it, for the files batch*.cpp. Not for others.
+ */
+#pragma once
+
+#include "pg/chunk_loader.hpp"
+#include "pg/ledger.hpp"
+#include "pg/pg.hpp"
+#include "pg/worker_pool.hpp"
+
+namespace movielens_ingest::pg {
+
+struct Batch {
+    Loader loader; /* first: look_around() finds the batch by it */
+    int count;
+    BatchMember *members; /* by index, as in shared memory */
+    uint32 *references;   /* prerequisites by index, ended ones too */
+    bool *ended;
+    bool *cancel_seen;          /* by ml_cancel() */
+    const ErrorData **failures; /* by index: what ends an import when nobody loads its chunks any more; null: nothing */
+    bool *indexed;              /* its indexes are built, or cannot be, or another import will do it */
+    const ErrorData **unbuilt;  /* by index: why one of its indexes is missing that was put off; null: none is */
+    int current;                /* the import that an error now would end, -1: all of them */
+    WorkerPool *pool;
+    TimestampTz refreshed; /* when the counts were last written */
+};
+
+/* SQLSTATE and message of an error, for the life of the process. */
+const ErrorData *keep_error(const ErrorData *error);
+
+/* The leader was cancelled: by ml_cancel(), which says for which imports, or by hand: then all of them are meant. */
+void take_cancel(Batch *batch);
+
+/* --- batch_indexes.cpp: the indexes that were put off --- */
+
+/*
+ * Builds those of an import's target before the import ends, in whatever state; what it could not build is in unbuilt.
+ * False: a cancel of another import came between; then again.
+ */
+bool index_target(Batch *batch, int index);
+/* The same for an import that failed or was cancelled, where cancels are held; one that came before is forgotten. */
+bool index_given_up(Batch *batch, int index);
+/* What ended the import, and which index is missing. In the current memory context, or message itself. */
+const char *last_words(const char *message, const ErrorData *unbuilt);
+
+} // namespace movielens_ingest::pg
