@@ -57,7 +57,7 @@ sql('CREATE FUNCTION hold(integer) RETURNS integer IMMUTABLE LANGUAGE plpgsql AS
 my $crossed = write_file('crossed.csv', "id,name\n1,a\n5,b\n2,c\n2,d\n6,e\n1,f\n");
 for my $writer (@writers)
 {
-	sql('DROP TABLE IF EXISTS t; CREATE TABLE t (id integer PRIMARY KEY, name text); CREATE INDEX ON t (hold(id))');
+	sql('DROP TABLE IF EXISTS t; CREATE TABLE t (id integer, name text); CREATE UNIQUE INDEX ON t (id, hold(id))');
 	my $gate = close_gate($node);
 	my $id = start($writer, $crossed, 'chunk_size => 3, min_chunks => 1, max_workers => 2');
 	wait_at_gate($node, 2);
