@@ -14,7 +14,9 @@ SOURCES = \
 	src/core/file_kind.cpp \
 	src/core/libcsv_splitter.cpp \
 	src/core/number.cpp \
+	src/core/plain_records.cpp \
 	src/core/record_scanner.cpp \
+	src/core/unquoted_records.cpp \
 	src/pg/background_process.cpp \
 	src/pg/batch.cpp \
 	src/pg/batch_indexes.cpp \
@@ -31,12 +33,16 @@ SOURCES = \
 	src/pg/field_conversion.cpp \
 	src/pg/foreign_keys.cpp \
 	src/pg/header.cpp \
+	src/pg/heap_pages.cpp \
+	src/pg/heap_writer.cpp \
 	src/pg/identity.cpp \
 	src/pg/import_lock.cpp \
 	src/pg/import_options.cpp \
 	src/pg/import_steps.cpp \
 	src/pg/import_wait.cpp \
+	src/pg/index_entries.cpp \
 	src/pg/internal_function.cpp \
+	src/pg/key_set.cpp \
 	src/pg/launch.cpp \
 	src/pg/launcher.cpp \
 	src/pg/leader.cpp \
@@ -56,7 +62,6 @@ SOURCES = \
 	src/pg/ml_validate.cpp \
 	src/pg/ml_wait.cpp \
 	src/pg/module.cpp \
-	src/pg/multi_insert_writer.cpp \
 	src/pg/piece_former.cpp \
 	src/pg/piece_writer.cpp \
 	src/pg/planner.cpp \
@@ -66,6 +71,8 @@ SOURCES = \
 	src/pg/record_reader.cpp \
 	src/pg/record_rules.cpp \
 	src/pg/record_text.cpp \
+	src/pg/referenced_keys.cpp \
+	src/pg/referenced_query.cpp \
 	src/pg/refusal.cpp \
 	src/pg/refused_rows.cpp \
 	src/pg/register_import.cpp \
@@ -81,11 +88,14 @@ SOURCES = \
 	src/pg/shared_progress.cpp \
 	src/pg/shared_validation.cpp \
 	src/pg/source_file.cpp \
+	src/pg/speculative_insertion.cpp \
 	src/pg/spi_writer.cpp \
 	src/pg/subtransaction.cpp \
+	src/pg/table_share.cpp \
 	src/pg/target.cpp \
 	src/pg/target_storage.cpp \
 	src/pg/tuple_former.cpp \
+	src/pg/tuple_layout.cpp \
 	src/pg/validation.cpp \
 	src/pg/validation_pool.cpp \
 	src/pg/validation_worker.cpp \
@@ -114,8 +124,10 @@ help:
 	@echo 'make test            install what is missing, build, run every test on private servers'
 	@echo '                     (SUITES="unit sanitize fuzz regress isolation tap" and TESTS="name ..." select)'
 	@echo 'make test-all        the same and the slow tests'
-	@echo 'make soak            random tables and files against COPY, for TIME=600 seconds, from case SEED=n on'
+	@echo 'make soak            random tables, files and encodings against COPY, for TIME=600 seconds, from SEED=n on'
 	@echo 'make fuzz TIME=60    let libFuzzer try the core, so many seconds for each target'
+	@echo 'make bench           measure COPY and imports (SCALE=0.1 of MovieLens 20M, ROUNDS=3, WAYS="heap ratings")'
+	@echo 'make bench-publish   put the results of the last `make bench` where README shows them'
 	@echo 'make lint            formatting, static analysis, rules, two compilers'
 	@echo 'make format          let clang-format rewrite the sources'
 	@echo 'make demo            load a data set on a private server (DATA=file.csv or a directory)'
@@ -133,6 +145,13 @@ soak:
 
 fuzz:
 	@TIME="$(TIME)" test/fuzz.sh
+
+bench:
+	@test/bench/run.sh
+
+bench-publish:
+	mkdir -p test/bench/results
+	cp build/bench/results.json build/bench/chart.svg build/bench/chart.png test/bench/results/
 
 lint:
 	@test/lint.sh
@@ -152,7 +171,7 @@ build/installcheck:
 # The demo's server lives below build/.
 clean: demo-stop
 
-.PHONY: all help test test-all fuzz soak lint format demo demo-stop clean
+.PHONY: all help test test-all fuzz soak bench bench-publish lint format demo demo-stop clean
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)

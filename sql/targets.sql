@@ -67,6 +67,8 @@ CREATE TRIGGER same BEFORE INSERT ON pair_triggered FOR EACH ROW EXECUTE FUNCTIO
 SET movielens_ingest.writer = 'multi_insert';
 SELECT refusal(format('SELECT ml_import(%L, %L)', :'file', t)) FROM (VALUES ('pair_triggered'), ('pair_parts')) v (t);
 SET movielens_ingest.writer = 'pages';
+SELECT refusal(format('SELECT ml_import(%L, %L)', :'file', t)) FROM (VALUES ('pair_triggered'), ('pair_parts')) v (t);
+SET movielens_ingest.writer = 'copy';
 SELECT count(*) FROM uploaded_files;
 -- The other way round there is nothing that it cannot do.
 SET movielens_ingest.writer = 'spi';
@@ -130,8 +132,8 @@ SELECT status, success_count, error_count FROM ml_wait(:id);
 SELECT ml_import(:'file', 'partly_view') AS id \gset
 SELECT status, success_count, error_count FROM ml_wait(:id);
 RESET ROLE;
-SELECT a, b, secret = 'mine' FROM partly ORDER BY id;
-SELECT a, b, secret FROM partly_triggered ORDER BY id;
+SELECT a, b, secret = 'mine' FROM partly ORDER BY 3 DESC, a;
+SELECT a, b, secret FROM partly_triggered ORDER BY a;
 
 -- Behind statements of its own user, _inserting() does nothing.
 SELECT _inserting(0);

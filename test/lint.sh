@@ -35,7 +35,7 @@ tidy() {
 
 rule "sources are listed" test/check_sources.sh
 rule "formatting" formatted --dry-run --Werror
-rule "scripts" shellcheck -x .ci/run test/*.sh
+rule "scripts" shellcheck -x .ci/run test/*.sh test/bench/*.sh
 rule "versions only in compat.hpp" nowhere 'PG_VERSION_NUM' src --exclude=compat.hpp
 rule "no PostgreSQL in the core" nowhere '#include.*(postgres|fmgr\.h|pg/)' src/core
 # The brackets keep this line from finding itself.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian 12 packages that are missing: setup.sh [test|lint|all]
+# Installs the Debian 12 packages that are missing: setup.sh [test|lint|bench|all]
 set -euo pipefail
 # shellcheck source=test/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -11,9 +11,10 @@ lint=(clang clang-format clang-tidy shellcheck)
 case ${1:-all} in
 test) wanted=("${common[@]}" "${test[@]}") ;;
 lint) wanted=("${common[@]}" "${lint[@]}") ;;
+bench) wanted=("${common[@]}" "${test[@]}" gnuplot-nox) ;;
 all) wanted=("${common[@]}" "${test[@]}" "${lint[@]}") ;;
 *)
-    say "usage: $0 [test|lint|all]" >&2
+    say "usage: $0 [test|lint|bench|all]" >&2
     exit 2
     ;;
 esac

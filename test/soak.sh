@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# make soak: the law held to random tables and files (test/t/031_property.pl) for TIME seconds, from case SEED on.
-# A line of progress every ten seconds; ends at the first case that fails, with a script that shows it.
+# make soak: the law held to random tables and files (test/t/031_property.pl), then to random bytes in all encodings
+# (test/t/032_encodings.pl), for half of TIME seconds each, from case SEED on. A line of progress every ten seconds;
+# ends at the first case that fails.
 set -euo pipefail
 # shellcheck source=test/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -26,5 +27,8 @@ server_folder "$dir"
 mkdir -p "$dir/ports"
 chown "$server_user:$server_group" "$dir/ports"
 # The tests' programs say on standard error what is for people; when they are ended they stop their server.
-"${as_server_user[@]}" env PATH="$bindir:$PATH" PERL5LIB="$pgxs_test/perl" TESTDIR="$dir" PGPORT=65432 \
-    PG_TEST_PORT_DIR="$dir/ports" PG_REGRESS="$pgxs_test/regress/pg_regress" perl "$top/test/t/031_property.pl" </dev/null 2>&1 >"$dir/log"
+for test in 031_property 032_encodings; do
+    "${as_server_user[@]}" env PATH="$bindir:$PATH" PERL5LIB="$pgxs_test/perl" TESTDIR="$dir" PGPORT=65432 \
+        TIME=$(((TIME + 1) / 2)) PG_TEST_PORT_DIR="$dir/ports" PG_REGRESS="$pgxs_test/regress/pg_regress" \
+        perl "$top/test/t/$test.pl" </dev/null 2>&1 >"$dir/$test.log"
+done

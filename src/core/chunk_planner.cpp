@@ -79,9 +79,18 @@ uint64_t ChunkPlanner::next_stop() const noexcept {
 void ChunkPlanner::scan(const char *data, size_t size) {
     size_t pos = 0;
     size_t hashed = 0;
-    Record record;
-    while (scanner_.next(data, size, &pos, &record)) {
-        if (end_record(record)) {
+    for (;;) {
+        const size_t start = pos;
+        const RecordCount passed = scanner_.pass_unquoted(data, size, &pos, chunk_last_row_ - rows_);
+        bool chunk_ends;
+        Record record;
+        if (passed.records > 0)
+            chunk_ends = end_records(passed.records, passed.lines, pos - start);
+        else if (scanner_.next(data, size, &pos, &record))
+            chunk_ends = end_records(1, record.lines, record.size);
+        else
+            break;
+        if (chunk_ends) {
             checksum_.update(data + hashed, pos - hashed);
             hashed = pos;
             cut_chunk();
@@ -91,11 +100,12 @@ void ChunkPlanner::scan(const char *data, size_t size) {
     position_ += size;
 }
 
-/* True: the chunk ends with this record. */
-bool ChunkPlanner::end_record(const Record &record) noexcept {
-    ++rows_;
-    line_ += record.lines;
-    record_start_ += record.size;
+/* True: the chunk ends with the last of them. */
+bool ChunkPlanner::end_records(uint64_t records, uint64_t lines, uint64_t bytes) noexcept {
+    rows_ += records;
+    line_ += lines;
+    record_start_ += bytes;
+    /* A chunk ends there too, so no records are passed beyond it. */
     if (phase_ == Phase::Undecided && rows_ == decisive_rows_)
         phase_ = Phase::Decided;
     return rows_ == chunk_last_row_;
@@ -153,7 +163,7 @@ bool ChunkPlanner::end_piece(bool file_ends) {
             go_back_to_chunk();
             return false;
         }
-        if (end_record(record))
+        if (end_records(1, record.lines, record.size))
             cut_chunk();
     }
     if (position_ == cut_)

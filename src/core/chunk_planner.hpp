@@ -78,7 +78,7 @@ class ChunkPlanner {
 
     uint64_t next_stop() const noexcept;
     void scan(const char *data, size_t size);
-    bool end_record(const Record &record) noexcept;
+    bool end_records(uint64_t records, uint64_t lines, uint64_t bytes) noexcept;
     void cut_chunk();
     void start_chunk() noexcept;
     void go_back_to_chunk() noexcept;

@@ -1,6 +1,9 @@
 #include "core/number.hpp"
 
+#include <cfloat>
 #include <charconv>
+#include <iterator>
+#include <limits>
 #include <system_error>
 
 namespace movielens_ingest::core {
@@ -33,11 +36,28 @@ bool same_letters(const char *text, const char *word, size_t size) {
     return true;
 }
 
+/* Digits and nothing else, so few that they can't overflow: what nearly every field is. */
+template <typename Integer> bool parse_digits(const char *text, size_t size, Integer *value) noexcept {
+    if (size == 0 || size > std::numeric_limits<Integer>::digits10)
+        return false;
+    Integer number = 0;
+    for (size_t i = 0; i < size; ++i) {
+        if (!is_digit(text[i]))
+            return false;
+        number = static_cast<Integer>(number * 10 + (text[i] - '0'));
+    }
+    *value = number;
+    return true;
+}
+
 /*
  * pg_strtoint16, pg_strtoint32 and pg_strtoint64. They count down from 0, so the one number that is too large by one
  * only when it is positive is found out last, behind the check for other characters.
  */
 template <typename Integer> NumberVerdict parse_integer(const char *text, size_t size, Integer *value) noexcept {
+    if (parse_digits(text, size, value))
+        return NumberVerdict::Value;
+
     const char *const end = text + size;
     const char *at = skip_blanks(text, end);
     if (at == end)
@@ -68,11 +88,46 @@ template <typename Integer> NumberVerdict parse_integer(const char *text, size_t
 }
 
 /*
+ * A decimal number of few digits without an exponent: if these digits, and the power of ten to divide them by, are
+ * numbers that a Float holds exactly, then their quotient is rounded once, and so correctly.
+ */
+template <typename Float> bool parse_short_decimal(const char *text, size_t size, Float *value) noexcept {
+    static_assert(std::numeric_limits<Float>::is_iec559 && std::numeric_limits<Float>::radix == 2);
+    constexpr Float kPowers[] = {1, 10, 100, 1000, 10000, 100000, 1e6, 1e7, 1e8, 1e9, 1e10};
+    constexpr int kMost = std::numeric_limits<Float>::digits10 + 1; /* digits, and a point */
+    const bool minus = size > 0 && *text == '-';
+    const char *const start = text + (minus ? 1 : 0);
+    const char *const end = text + size;
+    if (FLT_EVAL_METHOD != 0 || end - start > kMost) /* a quotient is rounded twice on some processors */
+        return false;
+
+    const char *point = nullptr;
+    uint64_t number = 0;
+    for (const char *at = start; at != end; ++at) {
+        if (is_digit(*at))
+            number = number * 10 + static_cast<uint64_t>(*at - '0');
+        else if (*at == '.' && point == nullptr && at != start)
+            point = at;
+        else
+            return false;
+    }
+    const auto decimals = static_cast<size_t>(point == nullptr ? 0 : end - point - 1);
+    if (start == end || number >= uint64_t{1} << std::numeric_limits<Float>::digits || decimals >= std::size(kPowers))
+        return false;
+    const Float quotient = static_cast<Float>(number) / kPowers[decimals];
+    *value = minus ? -quotient : quotient;
+    return true;
+}
+
+/*
  * float4in and float8in_internal call strtof and strtod, which round correctly in glibc, as std::from_chars must. They
  * refuse what overflows or becomes zero, and take denormal numbers; std::from_chars says result_out_of_range to the
  * same. It knows no plus and no hexadecimal form, stopping at the x; infinities and NaN are kept from it.
  */
 template <typename Float> NumberVerdict parse_float(const char *text, size_t size, Float *value) noexcept {
+    if (parse_short_decimal(text, size, value))
+        return NumberVerdict::Value;
+
     const char *const end = text + size;
     const char *const start = skip_blanks(text, end);
     if (start == end)

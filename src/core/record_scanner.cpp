@@ -223,6 +223,12 @@ bool RecordScanner::scan(const char *data, size_t size, size_t *pos, Record *rec
     return false;
 }
 
+RecordCount RecordScanner::pass_unquoted(const char *data, size_t size, size_t *pos, uint64_t most) const noexcept {
+    if (size_ > 0 || marker_ > 0 || dialect_.line_end == LineEnd::Unknown)
+        return {0, 0};
+    return count_unquoted_records(dialect_, data, size, pos, most);
+}
+
 /*
  * COPY looks for its end-of-copy marker before it minds quotes (so it would find one even if the quote character is
  * the backslash or the point), and judges by the line end. The bytes of a marker that turns out to be none are

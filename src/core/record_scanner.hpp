@@ -7,6 +7,7 @@
 #pragma once
 
 #include "core/dialect.hpp"
+#include "core/unquoted_records.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -45,6 +46,13 @@ class RecordScanner {
      * While the line end is Unknown, the first one outside quotes decides it, as in COPY.
      */
     bool next(const char *data, size_t size, size_t *pos, Record *record) noexcept;
+
+    /*
+     * Passes the records in data[*pos, size) that end before the next quote, `most` of them (1 or more) at most,
+     * without judging them, and says how many. *pos is then just behind the last one. None, in the middle of a record
+     * or while the line end is Unknown.
+     */
+    RecordCount pass_unquoted(const char *data, size_t size, size_t *pos, uint64_t most) const noexcept;
 
     /*
      * Call at the end of the input, after next() has used it up. True: the input did not end in a line end (or in a CR

@@ -11,6 +11,7 @@
 #include "pg/pg.hpp"
 #include "pg/progress.hpp"
 #include "pg/queue.hpp"
+#include "pg/referenced_keys.hpp"
 #include "pg/shared_progress.hpp"
 #include "pg/subtransaction.hpp"
 #include "pg/worker_pool.hpp"
@@ -44,6 +45,7 @@ void refresh(Batch *batch) {
 void attend(Batch *batch) {
     const MemoryContext context = CurrentMemoryContext;
 
+    give_up_referenced_keys(); /* others may have the rows of the ledger, or the queue, and write to those tables */
     PG_TRY();
     {
         refresh(batch);
@@ -217,6 +219,7 @@ int next_unplanned(const Batch *batch) {
 void wait_for_workers(Batch *batch) {
     Loader *loader = &batch->loader;
 
+    give_up_referenced_keys();
     report_activity("movielens_ingest: waiting for the workers of import " INT64_FORMAT, loader->shared->id);
     /*
      * The postmaster sets the latch when a worker ends, a worker when an import has no chunk left. The time is that of
@@ -254,6 +257,7 @@ Next advance(Batch *batch) {
             wait_for_workers(batch);
             return Next::Again;
         }
+        give_up_referenced_keys();
         if (!index_target(batch, i)) {
             return Next::Again;
         }
@@ -277,6 +281,7 @@ Next advance(Batch *batch) {
     const int unplanned = next_unplanned(batch);
     if (unplanned >= 0 && chunks_available(shared) < kPlanAhead * shared->slots) {
         batch->current = unplanned;
+        give_up_referenced_keys();
         plan_import(loader, batch->pool, unplanned);
     } else if (take_chunk(shared, 0, false, &import, &number)) {
         batch->current = import;
@@ -321,6 +326,11 @@ void run(Batch *batch) {
         }
         PG_END_TRY();
         if (error != nullptr) {
+            if (errors > 1) {
+                ereport(LOG, (errcode(error->sqlerrcode),
+                              errmsg("leader of import " INT64_FORMAT " has to try again: %s", batch->loader.shared->id,
+                                     error->message)));
+            }
             take_error(batch, error);
         }
         MemoryContextReset(context);

@@ -6,6 +6,7 @@
 #include "pg/import_lock.hpp"
 #include "pg/pg.hpp"
 #include "pg/progress.hpp"
+#include "pg/referenced_keys.hpp"
 #include "pg/session.hpp"
 #include "pg/subtransaction.hpp"
 
@@ -194,6 +195,7 @@ void load_chunks(Loader *loader) {
         require_postmaster();
         if (!take_chunk(loader->shared, loader->slot, false, &import, &number)) {
             hold_imports(loader, 0); /* the import may end while this process waits for a chunk of another one */
+            give_up_referenced_keys();
             if (!take_chunk(loader->shared, loader->slot, true, &import, &number)) {
                 break;
             }

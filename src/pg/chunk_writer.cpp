@@ -2,8 +2,9 @@
 
 #include "pg/chunk_work.hpp"
 #include "pg/foreign_keys.hpp"
-#include "pg/multi_insert_writer.hpp"
+#include "pg/heap_writer.hpp"
 #include "pg/pg.hpp"
+#include "pg/referenced_keys.hpp"
 #include "pg/reject_buffer.hpp"
 #include "pg/spi_writer.hpp"
 #include "pg/target.hpp"
@@ -18,10 +19,13 @@ void make_writer(ChunkWork *work, const Loader *loader, const Import *import) {
     const WriterChoice choice = choose_writer(work->target, import->columns, import->column_count);
 
     work->foreign_keys = choice.foreign_keys;
-    if (choice.multi_insert) {
+    if (choice.foreign_keys == NIL) {
+        give_up_referenced_keys();
+    }
+    if (choice.kind != WriterKind::Spi) {
         const Bitmapset *columns = column_numbers(work->target, import->columns, import->column_count);
         work->former = make_tuple_former(import, work->target, TupleShape::Row);
-        work->writer = make_multi_insert_writer(work->target, columns);
+        work->writer = make_heap_writer(work->target, columns, choice.kind == WriterKind::Pages);
     } else {
         work->former = make_tuple_former(import, work->target, TupleShape::Fields);
         work->writer =
@@ -36,6 +40,7 @@ ChunkCounts write_chunk(Loader *loader, const Import *import, const LedgerChunk 
 
     memset(&work, 0, sizeof(work));
     work.chunk = chunk;
+    keep_referenced_keys_for(import->target_oid);
     work.target = open_target(import->target_oid, import->target, import->columns, import->column_count);
     require_same_storage(work.target, import);
     work.rejects = make_reject_buffer(loader, import, chunk);

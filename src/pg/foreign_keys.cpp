@@ -1,18 +1,13 @@
 #include "pg/foreign_keys.hpp"
 
+#include "pg/key_set.hpp"
 #include "pg/pg.hpp"
+#include "pg/referenced_keys.hpp"
 #include "pg/row_description.hpp"
 
 namespace movielens_ingest::pg {
 
 namespace {
-
-/* A record's key, by its hash. Records of the same hash stand together once they are sorted. */
-struct KeyOfRecord {
-    uint32 hash;
-    int record;
-    int group; /* records with this key, by its number */
-};
 
 struct KeyColumns {
     Form_pg_attribute attributes[INDEX_MAX_KEYS];
@@ -37,7 +32,18 @@ const char *only_by_trigger(Relation target, const ForeignKey *key) {
     return nullptr;
 }
 
-ForeignKey *read_foreign_key(const Trigger *trigger) {
+bool is_integer(Oid type) { return type == INT2OID || type == INT4OID || type == INT8OID; }
+
+/* One column, compared by the equality of integers of whatever width. */
+bool compares_integers(Relation target, const ForeignKey *key) {
+    const Oid referencing = TupleDescAttr(RelationGetDescr(target), key->columns[0] - 1)->atttypid;
+    const Oid referenced = get_atttype(key->referenced, key->referenced_columns[0]);
+
+    return key->count == 1 && op_in_opfamily(key->operators[0], INTEGER_BTREE_FAM_OID) &&
+           is_integer(getBaseType(referencing)) && is_integer(getBaseType(referenced));
+}
+
+ForeignKey *read_foreign_key(Relation target, const Trigger *trigger) {
     const HeapTuple tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(trigger->tgconstraint));
     auto *key = static_cast<ForeignKey *>(palloc0(sizeof(ForeignKey)));
 
@@ -52,6 +58,7 @@ ForeignKey *read_foreign_key(const Trigger *trigger) {
     DeconstructFkConstraintRow(tuple, &key->count, key->columns, key->referenced_columns, key->operators, nullptr,
                                nullptr, nullptr, nullptr);
     ReleaseSysCache(tuple);
+    key->integers = compares_integers(target, key);
     return key;
 }
 
@@ -79,21 +86,6 @@ int count_nulls(const ForeignKey *key, const bool *nulls) {
     return count;
 }
 
-bool same_key(Relation target, const ForeignKey *key, const KeyColumns *columns, HeapTuple a, HeapTuple b) {
-    Datum values[2][INDEX_MAX_KEYS];
-    bool nulls[INDEX_MAX_KEYS];
-
-    read_key(target, key, a, values[0], nulls);
-    read_key(target, key, b, values[1], nulls);
-    for (int i = 0; i < key->count; i++) {
-        const Form_pg_attribute attribute = columns->attributes[i];
-        if (!datum_image_eq(values[0][i], values[1][i], attribute->attbyval, attribute->attlen)) {
-            return false;
-        }
-    }
-    return true;
-}
-
 Refusal violation(Relation target, const ForeignKey *key, const char *detail) {
     return {ERRCODE_FOREIGN_KEY_VIOLATION,
             psprintf(_("insert or update on table \"%s\" violates foreign key constraint \"%s\""),
@@ -114,159 +106,50 @@ Refusal orphan(Relation target, const ForeignKey *key, HeapTuple tuple) {
                                             : psprintf(_("Key is not present in table \"%s\"."), referenced));
 }
 
-/* Those that have to be looked up, with hashes. Refuses those whose nulls MATCH FULL does not allow. */
-KeyOfRecord *read_keys(Relation target, const ForeignKey *key, HeapTuple const *tuples, int count, Refusal *refusals,
-                       MemoryContext result_context, int *found) {
+/* The keys that have to be looked up. Refuses records whose nulls MATCH FULL does not allow. */
+KeyBatch read_keys(Relation target, const ForeignKey *key, HeapTuple const *tuples, int count, Refusal *refusals,
+                   MemoryContext result_context) {
     const KeyColumns columns = columns_of(target, key);
-    auto *keys = static_cast<KeyOfRecord *>(
-        MemoryContextAllocHuge(CurrentMemoryContext, sizeof(KeyOfRecord) * static_cast<Size>(Max(count, 1))));
+    KeyBatch batch = make_key_batch(key->integers, count);
     Datum values[INDEX_MAX_KEYS];
     bool nulls[INDEX_MAX_KEYS];
 
-    *found = 0;
     for (int record = 0; record < count; record++) {
         if (tuples[record] == nullptr || refusals[record].sqlerrcode != 0) {
             continue;
         }
         read_key(target, key, tuples[record], values, nulls);
         const int null_count = count_nulls(key, nulls);
-        if (null_count > 0) {
-            if (key->match_full && null_count < key->count) {
-                const MemoryContext context = MemoryContextSwitchTo(result_context);
-                refusals[record] =
-                    violation(target, key, _("MATCH FULL does not allow mixing of null and nonnull key values."));
-                MemoryContextSwitchTo(context);
+        if (null_count == 0) {
+            if (key->integers) {
+                add_integer(&batch, record, columns.attributes[0], values[0]);
+            } else {
+                add_bytes(&batch, record, columns.attributes, values, key->count);
             }
-            continue;
+        } else if (key->match_full && null_count < key->count) {
+            const MemoryContext context = MemoryContextSwitchTo(result_context);
+            refusals[record] =
+                violation(target, key, _("MATCH FULL does not allow mixing of null and nonnull key values."));
+            MemoryContextSwitchTo(context);
         }
-        uint32 hash = 0;
-        for (int i = 0; i < key->count; i++) {
-            const Form_pg_attribute attribute = columns.attributes[i];
-            hash = hash_combine(hash, datum_image_hash(values[i], attribute->attbyval, attribute->attlen));
-        }
-        keys[(*found)++] = {hash, record, 0};
     }
-    return keys;
+    return batch;
 }
 
-/* Gives records with the same key the same group, and returns how many there are. firsts: a record of each. */
-int group_keys(Relation target, const ForeignKey *key, HeapTuple const *tuples, KeyOfRecord *keys, int count,
-               int *firsts) {
-    const KeyColumns columns = columns_of(target, key);
-    int groups = 0;
+void check_foreign_key(Relation target, const ForeignKey *key, int keys, HeapTuple const *tuples, int count,
+                       Refusal *refusals, MemoryContext result_context) {
+    const KeyBatch batch = read_keys(target, key, tuples, count, refusals, result_context);
+    auto *orphans =
+        static_cast<int *>(palloc_extended(sizeof(int) * static_cast<Size>(Max(batch.count, 1)), MCXT_ALLOC_HUGE));
 
-    std::sort(keys, keys + count, [](const KeyOfRecord &a, const KeyOfRecord &b) {
-        return a.hash != b.hash ? a.hash < b.hash : a.record < b.record;
-    });
-    for (int i = 0, same_hash = 0; i < count; i++) {
-        if (i == 0 || keys[i].hash != keys[i - 1].hash) {
-            same_hash = groups; /* the first group of this hash */
-        }
-        int group = same_hash;
-        while (group < groups && !same_key(target, key, &columns, tuples[firsts[group]], tuples[keys[i].record])) {
-            group++;
-        }
-        if (group == groups) {
-            firsts[groups++] = keys[i].record;
-        }
-        keys[i].group = group;
-    }
-    return groups;
-}
-
-/* As RI_FKey_check has it for one key; the operator is the constraint's, whatever search_path says. */
-const char *lookup_query(Relation target, Relation referenced, const ForeignKey *key) {
-    StringInfoData query;
-    StringInfoData names;
-
-    initStringInfo(&query);
-    initStringInfo(&names);
-    appendStringInfoString(&query, "SELECT k.n FROM ROWS FROM (");
-    for (int i = 0; i < key->count; i++) {
-        appendStringInfo(&query, "%spg_catalog.unnest($%d)", i > 0 ? ", " : "", i + 1);
-        appendStringInfo(&names, "k%d, ", i);
-    }
-    appendStringInfo(&query, ") WITH ORDINALITY AS k (%sn) JOIN ONLY %s x ON ", names.data,
-                     quote_qualified_identifier(get_namespace_name(RelationGetNamespace(referenced)),
-                                                RelationGetRelationName(referenced)));
-    for (int i = 0; i < key->count; i++) {
-        const Form_pg_attribute left = TupleDescAttr(RelationGetDescr(referenced), key->referenced_columns[i] - 1);
-        const Form_pg_attribute right = TupleDescAttr(RelationGetDescr(target), key->columns[i] - 1);
-
-        if (i > 0) {
-            appendStringInfoString(&query, " AND ");
-        }
-        generate_operator_clause(&query, psprintf("x.%s", quote_identifier(NameStr(left->attname))), left->atttypid,
-                                 key->operators[i], psprintf("k.k%d", i), right->atttypid);
-    }
-    appendStringInfoString(&query, " FOR KEY SHARE OF x");
-    return query.data;
-}
-
-/* Which of the groups have a referenced row; it is locked. */
-void look_up(Relation target, const ForeignKey *key, HeapTuple const *tuples, const int *firsts, int groups,
-             bool *present) {
-    Relation referenced = table_open(key->referenced, RowShareLock);
-    Datum arrays[INDEX_MAX_KEYS];
-    Oid types[INDEX_MAX_KEYS];
-    Oid user;
-    int security_context;
-
-    for (int i = 0; i < key->count; i++) {
-        const Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(target), key->columns[i] - 1);
-        auto *values = static_cast<Datum *>(palloc(sizeof(Datum) * static_cast<Size>(groups)));
-        bool null;
-
-        for (int group = 0; group < groups; group++) {
-            values[group] = heap_getattr(tuples[firsts[group]], key->columns[i], RelationGetDescr(target), &null);
-        }
-        types[i] = get_array_type(attribute->atttypid);
-        arrays[i] = PointerGetDatum(construct_array(values, groups, attribute->atttypid, attribute->attlen,
-                                                    attribute->attbyval, attribute->attalign));
-    }
-
-    const char *query = lookup_query(target, referenced, key);
-    GetUserIdAndSecContext(&user, &security_context);
-    SetUserIdAndSecContext(RelationGetForm(referenced)->relowner,
-                           security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
-    if (SPI_connect() != SPI_OK_CONNECT) {
-        elog(ERROR, "SPI_connect failed");
-    }
-    if (SPI_execute_with_args(query, key->count, types, arrays, nullptr, false, 0) != SPI_OK_SELECT) {
-        elog(ERROR, "could not run \"%s\"", query);
-    }
-    memset(present, 0, sizeof(bool) * static_cast<size_t>(groups));
-    for (uint64 i = 0; i < SPI_processed; i++) {
-        bool null;
-        const int64 number = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
-        present[number - 1] = true;
-    }
-    if (SPI_finish() != SPI_OK_FINISH) {
-        elog(ERROR, "SPI_finish failed");
-    }
-    SetUserIdAndSecContext(user, security_context);
-    table_close(referenced, NoLock);
-}
-
-void check_foreign_key(Relation target, const ForeignKey *key, HeapTuple const *tuples, int count, Refusal *refusals,
-                       MemoryContext result_context) {
-    int key_count;
-    KeyOfRecord *keys = read_keys(target, key, tuples, count, refusals, result_context, &key_count);
-
-    if (key_count == 0) {
+    if (batch.count == 0) {
         return;
     }
-    auto *firsts =
-        static_cast<int *>(MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int) * static_cast<Size>(key_count)));
-    const int groups = group_keys(target, key, tuples, keys, key_count, firsts);
-    auto *present = static_cast<bool *>(palloc(sizeof(bool) * static_cast<Size>(groups)));
-    look_up(target, key, tuples, firsts, groups, present);
-
+    const int orphan_count = find_unreferenced(target, key, keys, tuples, &batch, orphans);
     const MemoryContext context = MemoryContextSwitchTo(result_context);
-    for (int i = 0; i < key_count; i++) {
-        if (!present[keys[i].group]) {
-            refusals[keys[i].record] = orphan(target, key, tuples[keys[i].record]);
-        }
+    for (int i = 0; i < orphan_count; i++) {
+        const int record = batch.records[orphans[i]];
+        refusals[record] = orphan(target, key, tuples[record]);
     }
     MemoryContextSwitchTo(context);
 }
@@ -304,7 +187,7 @@ List *find_foreign_keys(Relation target, const char **why) {
 
         if (RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_FK && TRIGGER_FOR_INSERT(trigger->tgtype) &&
             trigger_fires(trigger)) {
-            ForeignKey *key = read_foreign_key(trigger);
+            ForeignKey *key = read_foreign_key(target, trigger);
             *why = only_by_trigger(target, key);
             keys = lappend(keys, key);
         }
@@ -319,7 +202,8 @@ void check_foreign_keys(Relation target, List *keys, HeapTuple const *tuples, in
         const MemoryContext context =
             AllocSetContextCreate(CurrentMemoryContext, "movielens_ingest foreign key", ALLOCSET_DEFAULT_SIZES);
         const MemoryContext result_context = MemoryContextSwitchTo(context);
-        check_foreign_key(target, static_cast<ForeignKey *>(lfirst(cell)), tuples, count, refusals, result_context);
+        check_foreign_key(target, static_cast<ForeignKey *>(lfirst(cell)), list_length(keys), tuples, count, refusals,
+                          result_context);
         MemoryContextSwitchTo(result_context);
         MemoryContextDelete(context);
     }

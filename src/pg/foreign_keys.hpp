@@ -1,10 +1,8 @@
 /*
- * foreign_keys.hpp - the target's foreign keys, checked for many records at once.
+ * foreign_keys.hpp - the target's foreign keys, checked for many records at once, before the records go in.
  *
- * The guarantee is that of the trigger (RI_FKey_check): a row with the key is there for a new snapshot, and stays until
- * our commit because it is locked FOR KEY SHARE. It is found and locked by one query for all distinct keys of a piece,
- * as the owner of the referenced table, before the records go in. It must not run in a subtransaction that is rolled
- * back while its records stay, for the locks would go with it.
+ * The guarantee is that of the trigger (RI_FKey_check); referenced_keys.hpp says how it comes about. It must not run in
+ * a subtransaction that is rolled back while its records stay, for row locks would go with it.
  */
 #pragma once
 
@@ -25,6 +23,7 @@ struct ForeignKey {
     int16 referenced_columns[INDEX_MAX_KEYS];
     Oid operators[INDEX_MAX_KEYS]; /* referenced = referencing */
     bool match_full;
+    bool integers; /* one column; see key_set.hpp */
 };
 
 /*

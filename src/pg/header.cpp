@@ -96,8 +96,8 @@ void form_trial(void *argument) {
 
 /* A record that would load, were all columns of the table in the file. */
 bool looks_like_data(const Import *import, Relation target, const char *bytes, size_t size) {
-    const RecordPlace record = {0, size, 1, core::RecordFault::None};
-    Trial trial = {*import, target, {bytes, 0, 1, &record, 1}, Formed::NotTried};
+    const RecordPlace record = {0, size, 1, core::RecordFault::None, false};
+    Trial trial = {*import, target, piece_of_record(bytes, &record), Formed::NotTried};
     ErrorData *error = try_in_subtransaction(form_trial, &trial);
 
     if (error != nullptr && is_cancel(error)) {
@@ -184,8 +184,8 @@ void require_first_record(const Import *import, Relation target) {
     if (pos > head.size || (!scanner.next(head.bytes, head.size, &pos, &record) && !scanner.finish(&record))) {
         return;
     }
-    const RecordPlace place = {start, static_cast<size_t>(record.content), 1, record.fault};
-    const Piece piece = {head.bytes, 0, 1, &place, 1};
+    const RecordPlace place = {start, static_cast<size_t>(record.content), 1, record.fault, false};
+    const Piece piece = piece_of_record(head.bytes, &place);
     TupleFormer *former = make_tuple_former(import, target, TupleShape::Fields);
     if (form_tuple(former, &piece, 0, true, &tuple, &why) == Formed::Refused) {
         ereport(ERROR, (errcode(why.sqlerrcode), errmsg_internal("%s", why.message)));

@@ -109,6 +109,7 @@ StatementScope begin_statement(const Ledger *ledger) {
     set_locally("search_path", "pg_catalog, pg_temp");
     set_locally("lock_timeout", "0");
     set_locally("row_security", "on");
+    set_locally("enable_seqscan", "off"); /* a plan made while the ledger is small is to serve when it has grown */
     if (SPI_connect() != SPI_OK_CONNECT) {
         elog(ERROR, "SPI_connect failed");
     }
@@ -155,6 +156,37 @@ Parameter param_array(const Parameter *elements, int count, Oid type, Oid array_
                  array_type);
 }
 
+namespace {
+
+/* A statement that this process has prepared. There are as many as the ledger*.cpp have, for each ledger met. */
+struct Prepared {
+    const char *sql;
+    SPIPlanPtr plan;
+    Prepared *next;
+};
+
+/* A chunk takes three statements. Planning them costs more than running them, so it is done once. */
+SPIPlanPtr prepare(const char *sql, int count, Oid *types) {
+    static Prepared *first = nullptr;
+
+    for (const Prepared *prepared = first; prepared != nullptr; prepared = prepared->next) {
+        if (strcmp(prepared->sql, sql) == 0) {
+            return prepared->plan;
+        }
+    }
+    SPIPlanPtr plan = SPI_prepare_cursor(sql, count, types, CURSOR_OPT_GENERIC_PLAN);
+    if (plan == nullptr) {
+        elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+    }
+    auto *prepared = static_cast<Prepared *>(MemoryContextAlloc(TopMemoryContext, sizeof(Prepared)));
+    *prepared = {MemoryContextStrdup(TopMemoryContext, sql), plan, first};
+    SPI_keepplan(plan);
+    first = prepared;
+    return plan;
+}
+
+} // namespace
+
 uint64 run_statement(const Ledger *ledger, const char *text, const Parameter *parameters, int count, bool read_only) {
     Oid types[kMostParameters];
     Datum values[kMostParameters];
@@ -183,9 +215,9 @@ uint64 run_statement(const Ledger *ledger, const char *text, const Parameter *pa
     }
     appendStringInfoString(&sql, text);
 
-    const int code = SPI_execute_with_args(sql.data, count, types, values, nulls, read_only, 0);
+    const int code = SPI_execute_plan(prepare(sql.data, count, types), values, nulls, read_only, 0);
     if (code < 0) {
-        elog(ERROR, "SPI_execute_with_args failed: %s", SPI_result_code_string(code));
+        elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(code));
     }
     return SPI_processed;
 }

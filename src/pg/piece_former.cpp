@@ -16,6 +16,7 @@ struct Forming {
     int next;    /* record to form next */
     int refused; /* records that have not been passed on */
     bool may_raise;
+    TupleRoom room; /* in the piece's context */
 };
 
 /* Forms tuples, from the next record on, until the server's own code would have to be asked, or raises an error. */
@@ -23,12 +24,20 @@ void form_tuples(void *argument) {
     auto *forming = static_cast<Forming *>(argument);
     ChunkWork *work = forming->work;
 
-    for (; forming->next < work->piece.count && forming->refused < kMostRefused; forming->next++) {
-        const int record = forming->next;
+    while (forming->next < work->piece.count && forming->refused < kMostRefused) {
+        const int end = Min(forming->next + kReportInterval, work->piece.count);
         Refusal why;
 
         CHECK_FOR_INTERRUPTS();
         const MemoryContext context = MemoryContextSwitchTo(work->piece_context);
+        const int record =
+            form_plain_tuples(work->former, &work->piece, forming->next, end, &forming->room, work->tuples);
+        forming->next = record;
+        if (record == end) {
+            MemoryContextSwitchTo(context);
+            report_bytes(bytes_behind(work, record - 1));
+            continue;
+        }
         const Formed formed =
             form_tuple(work->former, &work->piece, record, forming->may_raise, &work->tuples[record], &why);
         MemoryContextSwitchTo(context);
@@ -40,6 +49,7 @@ void form_tuples(void *argument) {
             work->refusals[record] = copy_refusal(&why, work->try_context);
             forming->refused++;
         }
+        forming->next++;
         if (record % kReportInterval == 0) {
             report_bytes(bytes_behind(work, record));
         }
@@ -73,7 +83,7 @@ void form_piece(ChunkWork *work) {
     work->refusals = static_cast<Refusal *>(
         MemoryContextAllocExtended(work->piece_context, sizeof(Refusal) * count, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO));
 
-    Forming forming = {work, 0, 0, false};
+    Forming forming = {work, 0, 0, false, {nullptr, 0}};
 
     while (forming.next < work->piece.count) {
         const int from = forming.next;

@@ -6,8 +6,13 @@ namespace movielens_ingest::pg {
 
 namespace {
 
-constexpr size_t kLongestShown =
-    16; /* \xHH, or what one character becomes in the encoding of the database, and a NUL */
+constexpr int kLongestCharacter = 8; /* bytes, in any encoding */
+
+/*
+ * \xHH, or what one character becomes in the encoding of the database, and a NUL. pg_do_encoding_conversion_buf
+ * converts only so much as cannot outgrow the buffer, however long its result is.
+ */
+constexpr size_t kLongestShown = kLongestCharacter * MAX_CONVERSION_GROWTH + 1;
 
 /* Shows one character of size bytes. False: it cannot be shown in the encoding of the database. */
 bool show_character(const char *character, int size, int encoding, char *shown) {
@@ -20,11 +25,12 @@ bool show_character(const char *character, int size, int encoding, char *shown) 
         return *character != '\0' && (ascii || pg_verify_mbstr(to, shown, size, true));
     }
     const Oid conversion = FindDefaultConversionProc(encoding, to);
-    unsigned char source[8];
+    unsigned char source[kLongestCharacter];
     memcpy(source, character, static_cast<size_t>(size));
     return OidIsValid(conversion) &&
            pg_do_encoding_conversion_buf(conversion, encoding, to, source, size,
-                                         reinterpret_cast<unsigned char *>(shown), kLongestShown, true) == size;
+                                         reinterpret_cast<unsigned char *>(shown), kLongestShown, true) == size &&
+           pg_verify_mbstr(to, shown, static_cast<int>(strlen(shown)), true); /* mic2euc_jp does not see to that */
 }
 
 } // namespace
@@ -37,7 +43,7 @@ RawLine show_raw_line(const char *record, size_t size, int encoding) {
     char shown[kLongestShown];
 
     while (pos < size) {
-        const int rest = static_cast<int>(Min(size - pos, static_cast<size_t>(8)));
+        const int rest = static_cast<int>(Min(size - pos, static_cast<size_t>(kLongestCharacter)));
         int taken = pg_encoding_verifymbchar(encoding, record + pos, rest);
 
         if (taken <= 0 || !show_character(record + pos, taken, encoding, shown)) {

@@ -1,7 +1,9 @@
 #include "pg/record_reader.hpp"
 
 #include "pg/boundary.hpp"
+#include "core/plain_records.hpp"
 #include "pg/pg.hpp"
+#include "pg/record_text.hpp"
 #include "pg/source_file.hpp"
 
 namespace movielens_ingest::pg {
@@ -10,6 +12,7 @@ namespace {
 
 constexpr size_t kPieceSize = 16 * 1024 * 1024;
 constexpr int kPieceRecords = 250000;
+constexpr int kPieceFields = 1000000;
 /* With its line end: one that is refused has to fit into a row of rejected_rows, beside the reason. */
 constexpr size_t kLongestRecord = 1024 * 1024 * 1024 - 64 * 1024;
 
@@ -30,6 +33,10 @@ struct RecordReader {
     RecordPlace *records;
     int count;
     int capacity;
+    int fields; /* of a plain record */
+    size_t line_end_size;
+    int most_records; /* in a piece */
+    uint32 *ends;     /* room for capacity records */
 };
 
 namespace {
@@ -42,13 +49,39 @@ void raise_file_changed(const RecordReader *reader) {
                        static_cast<uint64>(reader->chunk->start_byte), static_cast<uint64>(reader->chunk->end_byte))));
 }
 
-void add_record(RecordReader *reader, size_t offset, const core::Record *record) {
+Size room_for_ends(const RecordReader *reader) {
+    return sizeof(uint32) * static_cast<Size>(reader->capacity) * static_cast<Size>(reader->fields);
+}
+
+void make_room(RecordReader *reader) {
     if (reader->count == reader->capacity) {
-        reader->capacity *= 2;
+        reader->capacity = Min(reader->capacity * 2, reader->most_records);
         reader->records = static_cast<RecordPlace *>(
             repalloc_huge(reader->records, sizeof(RecordPlace) * static_cast<Size>(reader->capacity)));
+        reader->ends = static_cast<uint32 *>(repalloc_huge(reader->ends, room_for_ends(reader)));
     }
-    reader->records[reader->count++] = {offset, static_cast<size_t>(record->content), reader->line, record->fault};
+}
+
+/* Adds plain records from pos on, as many as there are and fit, and returns where they end. */
+size_t add_plain_records(RecordReader *reader, const core::PlainScanner *scanner, size_t size, size_t pos) {
+    const auto fields = static_cast<size_t>(reader->fields);
+    uint32 *ends = reader->ends + static_cast<size_t>(reader->count) * fields;
+    size_t start = pos;
+    const size_t found =
+        scanner->scan(reader->buffer, size, &pos, static_cast<size_t>(reader->capacity - reader->count), ends);
+
+    for (size_t i = 0; i < found; i++) {
+        const size_t end = ends[fields - 1];
+        reader->records[reader->count++] = {start, end - start, reader->line++, core::RecordFault::None, true};
+        start = end + reader->line_end_size;
+        ends += fields;
+    }
+    return pos;
+}
+
+void add_record(RecordReader *reader, size_t offset, const core::Record *record) {
+    reader->records[reader->count++] = {offset, static_cast<size_t>(record->content), reader->line, record->fault,
+                                        false};
     reader->line += record->lines;
 }
 
@@ -76,13 +109,20 @@ void enlarge_buffer(RecordReader *reader) {
 
 /* Finds the records in the first size bytes of the buffer, and returns how many bytes they take. */
 size_t scan_records(RecordReader *reader, size_t size, bool ends_chunk) {
-    core::RecordScanner scanner(dialect_of(reader->import));
+    const core::Dialect dialect = dialect_of(reader->import);
+    const core::PlainScanner plain(dialect, static_cast<size_t>(reader->fields));
+    core::RecordScanner scanner(dialect);
     core::Record record;
     size_t start = 0;
-    size_t pos = 0;
 
     reader->count = 0;
-    while (reader->count < kPieceRecords) {
+    while (reader->count < reader->most_records) {
+        make_room(reader);
+        start = add_plain_records(reader, &plain, size, start);
+        if (reader->count == reader->capacity) {
+            continue;
+        }
+        size_t pos = start;
         /*
          * At the end of the chunk, a quote that is still open is one that never closes: the planner, who saw the whole
          * file, cut the chunk at the end of a record.
@@ -92,7 +132,6 @@ size_t scan_records(RecordReader *reader, size_t size, bool ends_chunk) {
         }
         add_record(reader, start, &record);
         start += record.size;
-        pos = start;
     }
     return start;
 }
@@ -110,8 +149,12 @@ RecordReader *open_record_reader(const Import *import, const core::Chunk *chunk)
     reader->line = chunk->start_line;
     reader->buffer_size = Min(kPieceSize, static_cast<size_t>(chunk->end_byte - chunk->start_byte));
     reader->buffer = static_cast<char *>(palloc(reader->buffer_size));
-    reader->capacity = 1024;
+    reader->fields = Max(import->column_count, 1);
+    reader->line_end_size = dialect_of(import).line_end == core::LineEnd::CrLf ? 2 : 1;
+    reader->most_records = Max(Min(kPieceRecords, kPieceFields / reader->fields), 1);
+    reader->capacity = Min(1024, reader->most_records);
     reader->records = static_cast<RecordPlace *>(palloc(sizeof(RecordPlace) * static_cast<Size>(reader->capacity)));
+    reader->ends = static_cast<uint32 *>(palloc(room_for_ends(reader)));
     reader->fd = open_planned_file(import);
     return reader;
 }
@@ -145,6 +188,10 @@ bool read_piece(RecordReader *reader, Piece *piece) {
     piece->first_row = reader->row;
     piece->records = reader->records;
     piece->count = reader->count;
+    piece->fields = reader->fields;
+    piece->ends = reader->ends;
+    piece->is_text = PG_VALID_BE_ENCODING(reader->import->encoding) &&
+                     is_valid_text(reader->buffer, reader->taken, reader->import->encoding);
     reader->row += static_cast<uint64>(reader->count);
     return true;
 }

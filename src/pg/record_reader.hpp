@@ -17,6 +17,7 @@ struct RecordPlace {
     size_t size;        /* without its line end */
     uint64 line_number; /* in the file, where it starts */
     core::RecordFault fault;
+    bool plain; /* as core/plain_records.hpp has it: its fields are known */
 };
 
 /* Consecutive records, valid until the next piece is read. */
@@ -26,14 +27,28 @@ struct Piece {
     uint64 first_row;  /* number of its first record among the data records of the file */
     const RecordPlace *records;
     int count;
+    int fields;         /* of a plain record */
+    const uint32 *ends; /* see ends_of() */
+    bool is_text;       /* all of the bytes are valid in the encoding of the database as they stand */
 };
+
+/* The offsets in the piece's bytes of the ends of a plain record's fields. */
+inline const uint32 *ends_of(const Piece *piece, int index) {
+    return piece->ends + static_cast<size_t>(index) * static_cast<size_t>(piece->fields);
+}
+
+/* A piece that is one record, which need not be plain. */
+inline Piece piece_of_record(const char *bytes, const RecordPlace *record) {
+    return {bytes, 0, 1, record, 1, 0, nullptr, false};
+}
 
 struct RecordReader;
 
 /* Opens the file, in the current transaction; memory comes from the current context. Raises 55000 if it has changed. */
 RecordReader *open_record_reader(const Import *import, const core::Chunk *chunk);
 
-/* The next piece: a chunk of up to 16 MB and 250,000 records is one, a larger one several. False: there is no more. */
+/* The next piece: a chunk of up to 16 MB, 250,000 records and a million fields is one, a larger one several. False:
+ * there is no more. */
 bool read_piece(RecordReader *reader, Piece *piece);
 
 /* Bytes of the chunk that have been read. */

@@ -35,6 +35,7 @@ struct Settings {
 Settings settings;
 
 const config_enum_entry kWriters[] = {{"auto", static_cast<int>(WriterSetting::Auto), false},
+                                      {"pages", static_cast<int>(WriterSetting::Pages), false},
                                       {"multi_insert", static_cast<int>(WriterSetting::MultiInsert), false},
                                       {"spi", static_cast<int>(WriterSetting::Spi), false},
                                       {nullptr, 0, false}};

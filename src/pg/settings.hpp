@@ -31,8 +31,8 @@ struct ImportOptions {
     List *force_not_null; /* the same */
 };
 
-/* movielens_ingest.writer */
-enum class WriterSetting : int { Auto, MultiInsert, Spi };
+/* movielens_ingest.writer: Auto, or one of WriterKind, in the same order. */
+enum class WriterSetting : int { Auto, Pages, MultiInsert, Spi };
 
 WriterSetting writer_setting();
 

@@ -7,6 +7,7 @@
 #include "pg/record_rules.hpp"
 #include "pg/record_text.hpp"
 #include "pg/target.hpp"
+#include "pg/tuple_layout.hpp"
 
 namespace movielens_ingest::pg {
 
@@ -38,6 +39,10 @@ struct TupleFormer {
     int encoding;
     core::Field null_string;
     core::FieldSplitter *splitter;
+    core::Field *plain_fields;    /* of a record that the splitter need not see */
+    const core::Field *fields;    /* of the record, */
+    int field_count;              /* and how many */
+    const TupleLayout *layout;    /* or null */
     MemoryContext record_context; /* reset for each record */
     EState *estate;               /* of the defaults and the rules */
     Datum *values;
@@ -136,6 +141,22 @@ bool refuse_form(Refusal *why, const char *message) {
     return false;
 }
 
+/* The fields of a plain record are where the reader has found their ends. */
+void take_plain_fields(TupleFormer *former, const Piece *piece, int index) {
+    const uint32 *ends = ends_of(piece, index);
+    size_t start = piece->records[index].offset;
+
+    for (int i = 0; i < piece->fields; i++) {
+        const core::Field field = {piece->bytes + start, ends[i] - start};
+        const bool null =
+            field.size == former->null_string.size && memcmp(field.data, former->null_string.data, field.size) == 0;
+        former->plain_fields[i] = null ? core::Field{nullptr, 0} : field;
+        start = ends[i] + size_t{1};
+    }
+    former->fields = former->plain_fields;
+    former->field_count = piece->fields;
+}
+
 /* Splits the record's text into as many fields as there are columns. False: it cannot be done. */
 bool split_record(TupleFormer *former, const char *text, size_t size, Refusal *why) {
     switch (former->splitter->split(text, size)) {
@@ -146,8 +167,9 @@ bool split_record(TupleFormer *former, const char *text, size_t size, Refusal *w
     case core::SplitResult::OutOfMemory:
         ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
     }
-    return static_cast<int>(former->splitter->count()) <= former->column_count ||
-           refuse_form(why, _("extra data after last expected column"));
+    former->fields = former->splitter->fields();
+    former->field_count = static_cast<int>(former->splitter->count());
+    return former->field_count <= former->column_count || refuse_form(why, _("extra data after last expected column"));
 }
 
 /* What force_null and force_not_null make of a field (NextCopyFrom). */
@@ -194,19 +216,16 @@ Formed set_value(TupleFormer *former, Column *column, core::Field field, bool ma
 }
 
 Formed set_values(TupleFormer *former, bool may_raise, Refusal *why) {
-    const int field_count = static_cast<int>(former->splitter->count());
-    const core::Field *fields = former->splitter->fields();
-
     memset(former->nulls, true, sizeof(bool) * static_cast<size_t>(former->desc->natts));
     for (int i = 0; i < former->column_count; i++) {
         Column *column = &former->columns[i];
 
-        if (i >= field_count) {
+        if (i >= former->field_count) {
             refuse_form(why, psprintf(_("missing data for column \"%s\""), column->name));
             why->column = column->name;
             return Formed::Refused;
         }
-        const Formed formed = set_value(former, column, force(former, column, fields[i]), may_raise, why);
+        const Formed formed = set_value(former, column, force(former, column, former->fields[i]), may_raise, why);
         if (formed != Formed::Tuple) {
             return formed;
         }
@@ -228,20 +247,25 @@ void set_defaults(TupleFormer *former) {
 }
 
 /* In the record's memory context, which is the current one. */
-Formed set_row(TupleFormer *former, const char *text, const RecordPlace *record, bool may_raise, Refusal *why) {
+Formed set_row(TupleFormer *former, const Piece *piece, int index, bool may_raise, Refusal *why) {
+    const RecordPlace *record = &piece->records[index];
+    const char *text = piece->bytes + record->offset;
     size_t size = record->size;
 
     if (record->fault != core::RecordFault::None) {
         refuse_form(why, fault_message(record->fault));
         return Formed::Refused;
     }
-    if (!is_valid_text(text, size, former->encoding)) {
+    const bool valid = piece->is_text || is_valid_text(text, size, former->encoding);
+    if (!valid) {
         if (!may_raise) {
             return Formed::NotTried;
         }
         text = convert_text(text, &size, former->encoding);
     }
-    if (!split_record(former, text, size, why)) {
+    if (valid && record->plain) {
+        take_plain_fields(former, piece, index);
+    } else if (!split_record(former, text, size, why)) {
         return Formed::Refused;
     }
     const Formed formed = set_values(former, may_raise, why);
@@ -266,6 +290,7 @@ TupleFormer *make_tuple_former(const Import *import, Relation target, TupleShape
     former->encoding = import->encoding;
     former->null_string = {dialect.null_string, dialect.null_size};
     former->splitter = construct<core::FieldSplitter>(CurrentMemoryContext, dialect);
+    former->plain_fields = static_cast<core::Field *>(palloc(sizeof(core::Field) * static_cast<Size>(Max(columns, 1))));
     former->record_context =
         AllocSetContextCreate(CurrentMemoryContext, "movielens_ingest record", ALLOCSET_DEFAULT_SIZES);
     former->values = static_cast<Datum *>(palloc0(sizeof(Datum) * Max(natts, 1)));
@@ -286,6 +311,7 @@ TupleFormer *make_tuple_former(const Import *import, Relation target, TupleShape
     former->rules = make_record_rules(target, column_numbers(target, import->columns, import->column_count),
                                       former->left_out, former->estate);
     former->runs_code |= rules_may_raise(former->rules);
+    former->layout = make_tuple_layout(target, import);
     return former;
 }
 
@@ -301,8 +327,6 @@ int column_in_tuple(const TupleFormer *former, AttrNumber attnum) {
 }
 
 Formed form_tuple(TupleFormer *former, const Piece *piece, int index, bool may_raise, HeapTuple *tuple, Refusal *why) {
-    const RecordPlace *record = &piece->records[index];
-
     former->column = nullptr;
     former->in_input = false;
     if (!may_raise && former->runs_code) {
@@ -310,7 +334,7 @@ Formed form_tuple(TupleFormer *former, const Piece *piece, int index, bool may_r
     }
     MemoryContextReset(former->record_context);
     const MemoryContext tuple_context = MemoryContextSwitchTo(former->record_context);
-    const Formed formed = set_row(former, piece->bytes + record->offset, record, may_raise, why);
+    const Formed formed = set_row(former, piece, index, may_raise, why);
     MemoryContextSwitchTo(tuple_context);
 
     if (formed == Formed::Tuple) {
@@ -321,6 +345,41 @@ Formed form_tuple(TupleFormer *former, const Piece *piece, int index, bool may_r
         *tuple = heap_form_tuple(former->desc, former->values, former->nulls);
     }
     return formed;
+}
+
+int form_plain_tuples(const TupleFormer *former, const Piece *piece, int from, int to, TupleRoom *room,
+                      HeapTuple *tuples) {
+    constexpr Size kRoomSize = 256 * 1024;
+
+    if (former->layout == nullptr || !piece->is_text) {
+        return from;
+    }
+    for (int i = from; i < to; i++) {
+        const RecordPlace *record = &piece->records[i];
+        if (!record->plain) {
+            return i;
+        }
+        /* MAXALIGN: the next one's too. */
+        const Size most = HEAPTUPLESIZE + MAXALIGN(former->layout->fixed_size + record->size);
+        if (room->left < most) {
+            room->left = Max(kRoomSize, most);
+            room->next = static_cast<char *>(palloc(room->left));
+        }
+        auto *tuple = reinterpret_cast<HeapTuple>(room->next);
+        tuple->t_data = reinterpret_cast<HeapTupleHeader>(room->next + HEAPTUPLESIZE);
+        const Size size =
+            form_plain_tuple(former->layout, piece->bytes, record->offset, ends_of(piece, i), tuple->t_data);
+        if (size == 0) {
+            return i;
+        }
+        tuple->t_len = static_cast<uint32>(size);
+        ItemPointerSetInvalid(&tuple->t_self);
+        tuple->t_tableOid = InvalidOid;
+        tuples[i] = tuple;
+        room->next += HEAPTUPLESIZE + MAXALIGN(size);
+        room->left -= HEAPTUPLESIZE + MAXALIGN(size);
+    }
+    return to;
 }
 
 const char *column_at_fault(const TupleFormer *former) { return former->column; }

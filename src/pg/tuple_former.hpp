@@ -41,6 +41,19 @@ enum class Formed : uint8_t {
  */
 Formed form_tuple(TupleFormer *former, const Piece *piece, int index, bool may_raise, HeapTuple *tuple, Refusal *why);
 
+/* Memory for tuples, in the current context; it starts as {}, and is to be forgotten when that is reset. */
+struct TupleRoom {
+    char *next;
+    Size left;
+};
+
+/*
+ * Forms the tuples of the records [from, to) of a piece, without an error and without a call for each, up to the first
+ * one that needs form_tuple(). Returns its index, or to.
+ */
+int form_plain_tuples(const TupleFormer *former, const Piece *piece, int from, int to, TupleRoom *room,
+                      HeapTuple *tuples);
+
 /* After an error of form_tuple(): the column to blame, or null; and whether its input function refused the value. */
 const char *column_at_fault(const TupleFormer *former);
 bool value_was_refused(const TupleFormer *former);

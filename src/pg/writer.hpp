@@ -1,6 +1,6 @@
 /*
- * writer.hpp - a way of tuples into the target. There are two, multi_insert_writer and spi_writer; writer_choice says
- * which one a table takes.
+ * writer.hpp - a way of tuples into the target. There are two, heap_writer and spi_writer; writer_choice says which one
+ * a table takes.
  */
 #pragma once
 

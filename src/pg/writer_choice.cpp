@@ -1,6 +1,7 @@
 #include "pg/writer_choice.hpp"
 
 #include "pg/foreign_keys.hpp"
+#include "pg/heap_pages.hpp"
 #include "pg/pg.hpp"
 #include "pg/settings.hpp"
 
@@ -77,6 +78,18 @@ bool has_volatile_check(Relation target) {
     return false;
 }
 
+const char *name_of(WriterKind kind) {
+    switch (kind) {
+    case WriterKind::Pages:
+        return "pages";
+    case WriterKind::MultiInsert:
+        return "multi_insert";
+    case WriterKind::Spi:
+        break;
+    }
+    return "spi";
+}
+
 const char *only_by_spi(Relation target, const char *const *columns, int column_count, List **foreign_keys) {
     const char *why;
 
@@ -129,26 +142,38 @@ void require_no_rules(Relation target) {
 } // namespace
 
 WriterChoice choose_writer(Relation target, const char *const *columns, int column_count) {
-    WriterChoice choice = {false, nullptr, NIL};
     const WriterSetting setting = writer_setting();
+    WriterChoice choice = {WriterKind::Pages, NIL};
+    const char *why = only_by_spi(target, columns, column_count, &choice.foreign_keys);
 
-    choice.why = only_by_spi(target, columns, column_count, &choice.foreign_keys);
-    if (setting == WriterSetting::MultiInsert && choice.why != nullptr) {
-        ereport(ERROR,
-                (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                 errmsg("cannot import into table \"%s\" by writer \"multi_insert\"", RelationGetRelationName(target)),
-                 errdetail("The table cannot be written that way: %s.", choice.why),
-                 errhint("Set movielens_ingest.writer to \"auto\".")));
+    if (why != nullptr) {
+        choice.kind = WriterKind::Spi;
+    } else if (!takes_whole_pages(target)) {
+        choice.kind = WriterKind::MultiInsert;
+        why = "logical decoding reads it as a catalog";
     }
-    choice.multi_insert = choice.why == nullptr && setting != WriterSetting::Spi;
-    if (choice.multi_insert) {
-        ereport(DEBUG1, (errmsg_internal("table \"%s\" is written by multi_insert", RelationGetRelationName(target))));
-        return choice;
+    if (setting != WriterSetting::Auto) {
+        const auto wanted = static_cast<WriterKind>(static_cast<int>(setting) - 1);
+        if (wanted < choice.kind) {
+            ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                            errmsg("cannot import into table \"%s\" by writer \"%s\"", RelationGetRelationName(target),
+                                   name_of(wanted)),
+                            errdetail("The table cannot be written that way: %s.", why),
+                            errhint("Set movielens_ingest.writer to \"auto\".")));
+        }
+        if (wanted > choice.kind) {
+            choice.kind = wanted;
+            why = "movielens_ingest.writer asks for it";
+        }
     }
-    choice.foreign_keys = NIL; /* the statement fires their triggers */
-    require_no_rules(target);
-    ereport(DEBUG1, (errmsg_internal("table \"%s\" is written by spi: %s", RelationGetRelationName(target),
-                                     choice.why != nullptr ? choice.why : "movielens_ingest.writer asks for it")));
+    if (choice.kind == WriterKind::Spi) {
+        choice.foreign_keys = NIL; /* the statement fires their triggers */
+        require_no_rules(target);
+    }
+    ereport(DEBUG1, (why == nullptr ? errmsg_internal("table \"%s\" is written by %s", RelationGetRelationName(target),
+                                                      name_of(choice.kind))
+                                    : errmsg_internal("table \"%s\" is written by %s: %s",
+                                                      RelationGetRelationName(target), name_of(choice.kind), why)));
     return choice;
 }
 

@@ -1,5 +1,6 @@
 /*
- * writer_choice.hpp - which way a table takes: multi_insert where that writer can keep its every rule, else spi.
+ * writer_choice.hpp - which way a table takes: pages where that writer can keep its every rule, else multi_insert,
+ * else spi.
  */
 #pragma once
 
@@ -9,15 +10,17 @@
 
 namespace movielens_ingest::pg {
 
+/* Pages and MultiInsert are the heap_writer, with and without whole pages; Spi is the spi_writer. */
+enum class WriterKind : uint8_t { Pages, MultiInsert, Spi };
+
 struct WriterChoice {
-    bool multi_insert;
-    const char *why;    /* spi: what multi_insert cannot do, as the rest of a sentence about the table */
-    List *foreign_keys; /* multi_insert: as find_foreign_keys() has them */
+    WriterKind kind;
+    List *foreign_keys; /* to be checked as a set, as find_foreign_keys() has them; none for Spi */
 };
 
 /*
  * By the setting movielens_ingest.writer, and by the table. Shows the choice at DEBUG1. Raises 0A000 when the writer
- * that is set cannot write the table, and for a table that neither can.
+ * that is set cannot write the table, and for a table that none can.
  */
 WriterChoice choose_writer(Relation target, const char *const *columns, int column_count);
 

@@ -8,6 +8,8 @@ set -euo pipefail
 
 # shellcheck source=test/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+# shellcheck source=test/bench/configurations.sh
+. "$top/test/bench/configurations.sh"
 
 records=${1:-200000}
 shift || :
@@ -17,6 +19,7 @@ kinds=("$@")
 shares=(0.001 0.01 0.5 1)
 
 # define_kind KIND: sets what the kind's table is made by, and the record, good or bad, as Perl of its number $i.
+# shellcheck disable=SC2016
 define_kind() {
     good='"$i,x\n"' extra=
     case $1 in
@@ -27,7 +30,7 @@ define_kind() {
     check) table="(id integer, v text CHECK (v <> 'y'))" bad='"$i,y\n"' ;;
     unique_table) table='(id integer PRIMARY KEY, v text)' extra="INSERT INTO t VALUES (-1)" bad='"-1,x\n"' ;;
     unique_file) table='(id integer PRIMARY KEY, v text)' bad='($share < 1 ? $i - 1 : 0) . ",x\n"' ;;
-    foreign_key) table='(id integer, v integer REFERENCES p)' good='"$i," . $i % 1000 . "\n"' bad='"$i,1$i\n"'
+    foreign_key) table='(id integer, v integer REFERENCES p)' good='"$i," . $i % 1000 . "\n"'
         bad='"$i," . (1000 + $i) . "\n"' ;;
     before_trigger) table='(id integer, v text)' bad='"$i,y\n"' extra="CREATE TRIGGER t BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION refuse()" ;;
     after_trigger) table='(id integer, v text)' bad='"$i,y\n"' extra="CREATE TRIGGER t AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION refuse()" ;;
@@ -84,8 +87,7 @@ step "extension" "$build/bench/install.log" install_privately
 dir=$build/bench/rejects
 server_folder "$dir"
 trap 'stop_server immediate' EXIT
-step "server" "$build/bench/server.log" start_server "$build/bench/server" "shared_buffers = 1GB" "max_wal_size = 16GB" \
-    "checkpoint_timeout = 1h" "autovacuum = off"
+step "server" "$build/bench/server.log" start_server "$build/bench/server" "${tuned[@]}"
 run_sql <<'SQL' >/dev/null
 CREATE EXTENSION movielens_ingest;
 CREATE ROLE loader;

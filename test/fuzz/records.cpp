@@ -1,5 +1,5 @@
 /*
- * records.cpp - scanner, planner and loader must find the records and chunks that the reference finds, whatever the
+ * records.cpp - scanners, planner and loader must find the records and chunks that the reference finds, whatever the
  * dialect, the pieces that the file comes in, and the sizes of the chunks.
  *
  * The first line: delimiter, quote, escape, line end (0 not known, 1 LF, 2 CRLF, 3 CR), whether there is a header,
@@ -29,6 +29,17 @@ void check_records(const std::string &bytes, const Dialect &dialect, const std::
     require_same("records in pieces", scan_in_pieces(bytes, dialect, ends, known), expected, what);
     require(whole == *known, "another line end in pieces: " + what);
     require_same("records by bytes", scan_by(1, bytes, dialect), expected, what);
+}
+
+void check_plain_records(const std::string &bytes, const Dialect &dialect, size_t most) {
+    const std::vector<Placed> records = reference_records(bytes, dialect);
+    for (size_t fields = 1; fields <= 5; ++fields) {
+        std::vector<PlainFields> expected;
+        for (const Placed &record : records)
+            expected.push_back(reference_plain_fields(bytes, record, dialect, fields));
+        require_same("plain records", split_plain_records(bytes, dialect, records, fields, most), expected,
+                     describe(bytes, dialect) + ", delimiter " + visible({dialect.delimiter}));
+    }
 }
 
 struct Cuts {
@@ -104,6 +115,7 @@ void check_input(Input *input) {
 
     /* The leader plans when it knows the line end; see header.cpp. */
     dialect.line_end = line_end == LineEnd::Unknown ? LineEnd::Lf : line_end;
+    check_plain_records(bytes, dialect, cuts.piece_records);
     check_changing_file(bytes, dialect, cuts);
     if (!has_header || bytes.empty()) {
         check_chunks(bytes, dialect, 0, 1, cuts);

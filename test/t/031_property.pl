@@ -20,7 +20,7 @@ my $cases = $ENV{CASES} || 100;
 my $seconds = $ENV{TIME};
 
 my $node = start_server('main', 'fsync = off', 'autovacuum = off', 'max_parallel_workers_per_gather = 0', 'log_min_messages = log');
-my $session = Property::Session->new($node);
+my $session = Property::Session->new($node, 'postgres', 'UTF8');
 prepare_server($session);
 $session->query(shared_objects());
 

@@ -1,5 +1,7 @@
 #include "feed.hpp"
 
+#include "core/plain_records.hpp"
+
 #include <algorithm>
 #include <stdexcept>
 
@@ -43,6 +45,38 @@ std::vector<Placed> scan_by(size_t piece, const std::string &bytes, const Dialec
     for (size_t end = piece; end < bytes.size(); end += piece)
         ends.push_back(end);
     return scan_in_pieces(bytes, dialect, ends);
+}
+
+std::vector<PlainFields> split_plain_records(const std::string &bytes, const Dialect &dialect,
+                                             const std::vector<Placed> &records, size_t fields, size_t most) {
+    const PlainScanner scanner(dialect, fields);
+    const Exact exact(bytes);
+    std::vector<PlainFields> found;
+    while (found.size() < records.size()) {
+        const std::unique_ptr<uint32_t[]> ends(new uint32_t[most * fields]);
+        size_t start = records[found.size()].start;
+        size_t pos = start;
+        const size_t count = scanner.scan(exact.bytes.get(), exact.size, &pos, most, ends.get());
+        if (count > std::min(most, records.size() - found.size()))
+            throw std::logic_error("more records than there are");
+        for (size_t i = 0; i < count; ++i) {
+            std::vector<std::string> values;
+            for (size_t k = 0; k < fields; ++k) {
+                const size_t end = ends[i * fields + k];
+                if (end < start || end >= bytes.size())
+                    throw std::logic_error("a field ends where it can't");
+                values.push_back(bytes.substr(start, end - start));
+                start = end + 1;
+            }
+            found.emplace_back(values);
+            start = records[found.size() - 1].start + records[found.size() - 1].size;
+        }
+        if (pos != start)
+            throw std::logic_error("another position than that behind the last record");
+        if (count < most && found.size() < records.size())
+            found.push_back(std::nullopt);
+    }
+    return found;
 }
 
 Plan plan(const std::string &bytes, const Dialect &dialect, uint64_t data_start, uint64_t start_line,

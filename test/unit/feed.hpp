@@ -34,6 +34,13 @@ std::vector<Placed> scan_in_pieces(const std::string &bytes, const Dialect &dial
 /* The same with pieces of one size. */
 std::vector<Placed> scan_by(size_t piece, const std::string &bytes, const Dialect &dialect);
 
+/*
+ * The fields of the plain records among those of the file as PlainScanner finds them, so many at most at a time;
+ * nothing for a record that it stops at.
+ */
+std::vector<PlainFields> split_plain_records(const std::string &bytes, const Dialect &dialect,
+                                             const std::vector<Placed> &records, size_t fields, size_t most);
+
 struct Plan {
     std::vector<Chunk> chunks;
     uint64_t rows = 0;

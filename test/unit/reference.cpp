@@ -227,6 +227,20 @@ std::optional<std::vector<Value>> reference_fields(const std::string &record, co
     return fields;
 }
 
+PlainFields reference_plain_fields(const std::string &bytes, const Placed &record, const Dialect &dialect,
+                                   size_t fields) {
+    const std::string content = bytes.substr(record.start, record.content);
+    if (record.fault != RecordFault::None || record.lines != 1 || record.size == record.content ||
+        content.find(dialect.quote) != std::string::npos || starts_with(content, "\\") ||
+        count(content, dialect.delimiter) + 1 != fields)
+        return std::nullopt;
+    const auto found = reference_fields(content, dialect);
+    std::vector<std::string> values;
+    for (const Value &value : *found)
+        values.push_back(value.value_or(std::string(dialect.null_string, dialect.null_size)));
+    return values;
+}
+
 std::vector<Chunk> reference_chunks(const std::string &bytes, const std::vector<Placed> &records, uint64_t data_start,
                                     uint64_t start_line, uint64_t chunk_size, uint64_t min_chunks) {
     const uint64_t rows = records.size();

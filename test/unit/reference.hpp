@@ -53,6 +53,11 @@ std::vector<Placed> reference_records(const std::string &bytes, Dialect dialect)
 /* The fields of a record, nothing if a quote in it never closes. */
 std::optional<std::vector<Value>> reference_fields(const std::string &record, const Dialect &dialect);
 
+/* The fields of a record of the file that is plain (plain_records.hpp), nothing if it is not. */
+using PlainFields = std::optional<std::vector<std::string>>;
+PlainFields reference_plain_fields(const std::string &bytes, const Placed &record, const Dialect &dialect,
+                                   size_t fields);
+
 /* The chunks of a file whose records are known. */
 std::vector<Chunk> reference_chunks(const std::string &bytes, const std::vector<Placed> &records, uint64_t data_start,
                                     uint64_t start_line, uint64_t chunk_size, uint64_t min_chunks);

@@ -13,8 +13,11 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(start_server write_file numbers records json_row start_import wait_import imported chunk_list
+our @EXPORT = qw(@writers start_server write_file numbers records json_row start_import wait_import imported chunk_list
   close_gate open_gate add_gate wait_at_gate poll fails_like ledger_holds processes_gone in_session);
+
+# The values of movielens_ingest.writer that force one.
+our @writers = ('pages', 'multi_insert', 'spi');
 
 my $folder; # made when the first file is written
 

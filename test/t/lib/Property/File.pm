@@ -14,12 +14,16 @@ our @EXPORT = qw(random_dialect random_head random_records);
 
 my %line_ends = (LF => "\n", CRLF => "\r\n", CR => "\r");
 
+# Those whose characters contain ASCII, and the names that Encode has for them, or for what is much the same.
+my %client_encodings = (SJIS => 'cp932', SHIFT_JIS_2004 => 'shiftjis', BIG5 => 'cp950', GBK => 'cp936', GB18030 => 'cp936', UHC => 'cp949', JOHAB => 'johab');
+
 # delimiter, quote, escape, null_string, header, columns, force_null, force_not_null, encoding: as the options of an import
 # line_end, bom
 sub random_dialect
 {
 	my ($table) = @_;
 	my %dialect = (delimiter => ',', quote => '"', null_string => '');
+	$dialect{encoding} = chance(0.3) ? one_of('LATIN1', sort keys %client_encodings) : 'UTF8';
 	if (chance(0.4))
 	{
 		$dialect{delimiter} = one_of(';', '|', "\t", ':', ' ', 'a', '0', '.', '\\', "\001");
@@ -32,6 +36,9 @@ sub random_dialect
 		my $null = one_of('NULL', '\\N', 'x', '0', ' ', '-', "\303\251", 'null value');
 		$dialect{null_string} = $null if index($null, $dialect{quote}) < 0 && index($null, $dialect{delimiter}) < 0;
 	}
+	# Bytes that can be a part of another character: README, "Options".
+	$dialect{quote} = $dialect{delimiter} eq '"' ? '\'' : '"' if $client_encodings{ $dialect{encoding} } && $dialect{quote} ge '0';
+	$dialect{escape} = $dialect{quote} if $client_encodings{ $dialect{encoding} } && $dialect{escape} ge '0';
 	$dialect{line_end} = $line_ends{ one_of('LF', 'LF', 'CRLF', 'CRLF', 'CR') };
 	$dialect{header} = chance(0.7);
 	my @names = map { $_->{name} } @{ $table->{columns} };
@@ -39,7 +46,6 @@ sub random_dialect
 	$dialect{columns} = [@names] if !$dialect{header} || chance(0.2);
 	$dialect{force_null} = [ some_of(0.3, @names) ] if chance(0.15);
 	$dialect{force_not_null} = [ some_of(0.3, @names) ] if chance(0.15);
-	$dialect{encoding} = chance(0.15) ? 'LATIN1' : 'UTF8';
 	$dialect{bom} = $dialect{encoding} eq 'UTF8' && chance(0.15);
 	return \%dialect;
 }
@@ -67,7 +73,7 @@ sub in_encoding
 	return $bytes if $dialect->{encoding} eq 'UTF8' || chance(0.1);
 	my $copy = $bytes;
 	my $text = eval { Encode::decode('UTF-8', $copy, Encode::FB_CROAK) } // return $bytes;
-	return Encode::encode('iso-8859-1', $text);
+	return Encode::encode($client_encodings{ $dialect->{encoding} } // 'iso-8859-1', $text);
 }
 
 # The bytes before the first record.
@@ -99,7 +105,7 @@ sub mangled
 		sub { $quote . $record },
 		sub { $record . $quote },
 		sub { substr($record, 0, $at) . one_of("\r", "\n", "\r\n", "\n\r", "\r\r\n") . substr($record, $at) },
-		sub { substr($record, 0, $at) . one_of("\0", "\377", "\303", "\342\202", "\200") . substr($record, $at) },
+		sub { substr($record, 0, $at) . one_of("\0", "\377", "\303", "\342\202", "\200", "\203\\", "\201\060", "\244\"") . substr($record, $at) },
 		sub { substr($record, 0, $at) },
 		sub { $record . one_of("\303", "\342\202", "\\") },
 		sub { join('', map { chr(rand 256) } 1 .. between(1, 40)) },

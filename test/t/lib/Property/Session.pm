@@ -10,9 +10,9 @@ my $end = '--- end of output ---';
 
 sub new
 {
-	my ($class, $node) = @_;
-	local %ENV = (%ENV, PGHOST => $node->host, PGPORT => $node->port, PGCLIENTENCODING => 'UTF8');
-	my $pid = open3(my $in, my $out, undef, $node->installed_command('psql'), '-XAtq', '-d', 'postgres', '-v', 'VERBOSITY=verbose', '-f', '-');
+	my ($class, $node, $database, $encoding) = @_;
+	local %ENV = (%ENV, PGHOST => $node->host, PGPORT => $node->port, PGDATABASE => $database, PGCLIENTENCODING => $encoding);
+	my $pid = open3(my $in, my $out, undef, $node->installed_command('psql'), '-XAtq', '-v', 'VERBOSITY=verbose', '-f', '-');
 	$in->autoflush(1);
 	my $self = bless { pid => $pid, in => $in, out => $out }, $class;
 	$self->query('SET client_min_messages = error');

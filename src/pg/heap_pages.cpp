@@ -1,0 +1,199 @@
+#include "pg/heap_pages.hpp"
+
+#include "pg/pg.hpp"
+
+namespace movielens_ingest::pg {
+
+namespace {
+
+/* Pages that are made under one extension lock. Their buffers stay locked until they are filled. */
+constexpr int kPagesTogether = 32;
+
+/* The tuples of one page: [from, to). */
+struct PageTuples {
+    int from;
+    int to;
+};
+
+/* What is the same for all pages. */
+struct Appending {
+    Relation heap;
+    HeapTuple *tuples;
+    TransactionId xid;
+    CommandId command_id;
+    Size saved_space; /* of each page, by fillfactor */
+    bool logged;
+    bool logically_logged;
+};
+
+/* How many of the tuples heap_multi_insert() would put on an empty page. closed: it would put no more there. */
+int count_for_page(const Appending *appending, int from, int count, bool *closed) {
+    Size space = BLCKSZ - SizeOfPageHeaderData;
+    int to = from;
+
+    *closed = false;
+    for (; to < count; to++) {
+        const Size needed = MAXALIGN(appending->tuples[to]->t_len);
+        /* As PageGetHeapFreeSpace. The first one goes there whatever fillfactor says (RelationGetBufferForTuple). */
+        const Size free =
+            space < sizeof(ItemIdData) || to - from >= MaxHeapTuplesPerPage ? 0 : space - sizeof(ItemIdData);
+        if (to > from && free < needed + appending->saved_space) {
+            *closed = true;
+            break;
+        }
+        space -= needed + sizeof(ItemIdData);
+    }
+    return to - from;
+}
+
+/* What heap_prepare_insert() and RelationPutHeapTuple() set in a tuple. */
+void prepare_tuple(const Appending *appending, HeapTuple tuple, BlockNumber block, OffsetNumber offset) {
+    const HeapTupleHeader header = tuple->t_data;
+
+    header->t_infomask &= static_cast<uint16>(~HEAP_XACT_MASK);
+    header->t_infomask2 &= static_cast<uint16>(~HEAP2_XACT_MASK);
+    header->t_infomask |= HEAP_XMAX_INVALID;
+    HeapTupleHeaderSetXmin(header, appending->xid);
+    HeapTupleHeaderSetCmin(header, appending->command_id);
+    HeapTupleHeaderSetXmax(header, InvalidTransactionId);
+    tuple->t_tableOid = RelationGetRelid(appending->heap);
+    ItemPointerSet(&tuple->t_self, block, offset);
+    header->t_ctid = tuple->t_self;
+}
+
+/*
+ * Fills an empty page as PageAddItemExtended() would: redo does it that way, and the page must be the same. wal: room
+ * for what the record says of the tuples. Returns how many bytes of it.
+ */
+Size fill_page(const Appending *appending, Page page, BlockNumber block, const PageTuples *of_page, char *wal) {
+    auto *const header = reinterpret_cast<PageHeader>(page);
+    char *next = wal;
+
+    PageInit(page, BLCKSZ, 0);
+    Size upper = header->pd_upper;
+    for (int i = of_page->from; i < of_page->to; i++) {
+        const HeapTuple tuple = appending->tuples[i];
+        const auto offset = static_cast<OffsetNumber>(i - of_page->from + FirstOffsetNumber);
+
+        prepare_tuple(appending, tuple, block, offset);
+        upper -= MAXALIGN(tuple->t_len);
+        ItemIdSetNormal(PageGetItemId(page, offset), upper, tuple->t_len);
+        memcpy(page + upper, tuple->t_data, tuple->t_len);
+
+        /* PageInit has zeroed the page, so the padding is zero too. */
+        const auto size = static_cast<uint16>(tuple->t_len - SizeofHeapTupleHeader);
+        next = reinterpret_cast<char *>(SHORTALIGN(next));
+        const xl_multi_insert_tuple logged = {size, tuple->t_data->t_infomask2, tuple->t_data->t_infomask,
+                                              tuple->t_data->t_hoff};
+        memcpy(next, &logged, SizeOfMultiInsertTuple);
+        next += SizeOfMultiInsertTuple;
+        memcpy(next, reinterpret_cast<const char *>(tuple->t_data) + SizeofHeapTupleHeader, size);
+        next += size;
+    }
+    header->pd_upper = static_cast<LocationIndex>(upper);
+    header->pd_lower = static_cast<LocationIndex>(SizeOfPageHeaderData +
+                                                  sizeof(ItemIdData) * static_cast<Size>(of_page->to - of_page->from));
+    return static_cast<Size>(next - wal);
+}
+
+/*
+ * One record a page. Each says that it is the last one: it frees what decoding keeps of out-of-line values, of which
+ * there are none.
+ */
+XLogRecPtr log_page(const Appending *appending, Buffer buffer, const PageTuples *of_page, char *wal, Size size) {
+    xl_heap_multi_insert record = {};
+
+    record.flags = XLH_INSERT_LAST_IN_MULTI;
+    record.ntuples = static_cast<uint16>(of_page->to - of_page->from);
+    uint8 buffer_flags = REGBUF_STANDARD | REGBUF_WILL_INIT;
+    if (appending->logically_logged) {
+        record.flags |= XLH_INSERT_CONTAINS_NEW_TUPLE;
+        buffer_flags |= REGBUF_KEEP_DATA;
+    }
+    XLogBeginInsert();
+    XLogRegisterData(reinterpret_cast<char *>(&record), SizeOfHeapMultiInsert);
+    XLogRegisterBuffer(0, buffer, buffer_flags);
+    XLogRegisterBufData(0, wal, static_cast<int>(size));
+    XLogSetRecordFlags(XLOG_INCLUDE_ORIGIN);
+    return XLogInsert(RM_HEAP2_ID, XLOG_HEAP2_MULTI_INSERT | XLOG_HEAP_INIT_PAGE);
+}
+
+/* Returns where its record ends, if there is one. */
+XLogRecPtr install_page(const Appending *appending, Buffer buffer, const PageTuples *of_page) {
+    XLogRecPtr lsn = InvalidXLogRecPtr;
+    PGAlignedBlock wal; /* a page's tuples take less in the record than on the page */
+    const Page page = BufferGetPage(buffer);
+
+    START_CRIT_SECTION();
+    const Size size = fill_page(appending, page, BufferGetBlockNumber(buffer), of_page, wal.data);
+    MarkBufferDirty(buffer);
+    if (appending->logged) {
+        /* PageSetLSN is a macro that evaluates it twice. */
+        lsn = log_page(appending, buffer, of_page, wal.data, size);
+        PageSetLSN(page, lsn);
+    }
+    END_CRIT_SECTION();
+    UnlockReleaseBuffer(buffer);
+    return lsn;
+}
+
+/*
+ * Adds pages at the end of the heap. Their buffers are locked before anybody can see the pages: ReadBuffer_common does
+ * that for P_NEW, and for nothing else, so the pages are taken one by one.
+ */
+void add_pages(const Appending *appending, int count, BufferAccessStrategy strategy, Buffer *buffers) {
+    LockRelationForExtension(appending->heap, ExclusiveLock);
+    for (int i = 0; i < count; i++) {
+        buffers[i] = ReadBufferExtended(appending->heap, MAIN_FORKNUM, P_NEW, RBM_ZERO_AND_LOCK, strategy);
+    }
+    UnlockRelationForExtension(appending->heap, ExclusiveLock);
+}
+
+} // namespace
+
+bool takes_whole_pages(Relation heap) { return !RelationIsAccessibleInLogicalDecoding(heap); }
+
+int append_pages(Relation heap, HeapTuple *tuples, int count, CommandId command_id, BufferAccessStrategy strategy) {
+    const Appending appending = {heap,
+                                 tuples,
+                                 GetCurrentTransactionId(),
+                                 command_id,
+                                 static_cast<Size>(RelationGetTargetPageFreeSpace(heap, HEAP_DEFAULT_FILLFACTOR)),
+                                 RelationNeedsWAL(heap),
+                                 RelationIsLogicallyLogged(heap)};
+    PageTuples pages[kPagesTogether];
+    Buffer buffers[kPagesTogether];
+    int done = 0;
+
+    CheckForSerializableConflictIn(heap, nullptr, InvalidBlockNumber);
+    for (bool closed = true; closed;) {
+        int page_count = 0;
+        int next = done;
+
+        CHECK_FOR_INTERRUPTS();
+        for (; page_count < kPagesTogether; page_count++) {
+            const int on_page = count_for_page(&appending, next, count, &closed);
+            if (!closed) {
+                break;
+            }
+            pages[page_count] = {next, next + on_page};
+            next += on_page;
+        }
+        add_pages(&appending, page_count, strategy, buffers);
+        XLogRecPtr lsn = InvalidXLogRecPtr;
+        for (int i = 0; i < page_count; i++) {
+            lsn = install_page(&appending, buffers[i], &pages[i]);
+        }
+        if (!XLogRecPtrIsInvalid(lsn)) {
+            /* The WAL writer need not wait for our commit to write it, and so our commit need not wait long for that.
+             */
+            XLogSetAsyncXactLSN(lsn);
+        }
+        done = next;
+    }
+    CheckForSerializableConflictIn(heap, nullptr, InvalidBlockNumber);
+    pgstat_count_heap_insert(heap, done);
+    return done;
+}
+
+} // namespace movielens_ingest::pg

@@ -1,0 +1,210 @@
+#include "pg/heap_writer.hpp"
+
+#include "pg/heap_pages.hpp"
+#include "pg/insertion.hpp"
+#include "pg/pg.hpp"
+#include "pg/progress.hpp"
+#include "pg/target.hpp"
+
+namespace movielens_ingest::pg {
+
+namespace {
+
+/* As MAX_BUFFERED_TUPLES and MAX_BUFFERED_BYTES in copyfrom.c. */
+constexpr int kMostBuffered = 1000;
+constexpr Size kMostBufferedBytes = 65535;
+
+/* Fewer are not worth the pages. */
+constexpr Size kEnoughForPages = Size{16} * BLCKSZ;
+
+class HeapWriter : public Writer {
+  public:
+    HeapWriter(Relation target, const Bitmapset *columns, bool whole_pages)
+        : Writer(TupleShape::Row), target_(target), columns_(columns), whole_pages_(whole_pages) {}
+    void write(RecordRange *range) override;
+    void finish() override {}
+
+  private:
+    Insertion *begin(RecordRange *range);
+    void end(Insertion *insertion);
+    void put_on_pages(const Insertion *insertion);
+    void put(Insertion *insertion);
+    static void put_together(Insertion *insertion, BulkInsertState bulk_state, TupleTableSlot **slots,
+                             const int *records, int count);
+
+    Relation target_;
+    const Bitmapset *columns_;
+    bool whole_pages_;
+};
+
+/* The buffers that loading goes round in, for as long as the process lives: a new ring would not stay in any bounds. */
+BufferAccessStrategy ring() {
+    static BufferAccessStrategy strategy = nullptr;
+
+    if (strategy == nullptr) {
+        const MemoryContext context = MemoryContextSwitchTo(TopMemoryContext);
+        strategy = GetAccessStrategy(BAS_BULKWRITE);
+        MemoryContextSwitchTo(context);
+    }
+    return strategy;
+}
+
+BulkInsertState begin_bulk_insert() {
+    BulkInsertState state = GetBulkInsertState();
+
+    FreeAccessStrategy(state->strategy);
+    state->strategy = ring();
+    return state;
+}
+
+void end_bulk_insert(BulkInsertState state) {
+    state->strategy = nullptr; /* it goes on */
+    FreeBulkInsertState(state);
+}
+
+Insertion *HeapWriter::begin(RecordRange *range) {
+    auto *insertion = static_cast<Insertion *>(palloc0(sizeof(Insertion)));
+
+    insertion->range = range;
+    insertion->estate = CreateExecutorState();
+    ExecInitRangeTable(insertion->estate, list_make1(insert_entry(target_, columns_)));
+    insertion->relinfo = makeNode(ResultRelInfo);
+    ExecInitResultRelation(insertion->estate, insertion->relinfo, 1);
+    ExecOpenIndices(insertion->relinfo, range->singly);
+    insertion->command_id = GetCurrentCommandId(true);
+    insertion->desc = CreateTupleDescCopy(RelationGetDescr(target_));
+    insertion->slot = ExecInitExtraTupleSlot(insertion->estate, insertion->desc, &TTSOpsHeapTuple);
+    return insertion;
+}
+
+void HeapWriter::end(Insertion *insertion) {
+    table_finish_bulk_insert(target_, 0);
+    ExecResetTupleTable(insertion->estate->es_tupleTable, false);
+    ExecCloseResultRelations(insertion->estate);
+    ExecCloseRangeTableRelations(insertion->estate);
+    FreeExecutorState(insertion->estate);
+}
+
+/* Of those that an earlier try has put there. */
+void forget_places(RecordRange *range) {
+    for (int i = range->from; i < range->to; i++) {
+        if (range->tuples[i] != nullptr) {
+            ItemPointerSetInvalid(&range->tuples[i]->t_self);
+        }
+    }
+}
+
+/* Those that are left over, or cannot go that way, have no place afterwards. */
+void HeapWriter::put_on_pages(const Insertion *insertion) {
+    RecordRange *range = insertion->range;
+    auto *tuples = static_cast<HeapTuple *>(
+        MemoryContextAllocHuge(CurrentMemoryContext, sizeof(HeapTuple) * static_cast<Size>(range->to - range->from)));
+    Size size = 0;
+    int count = 0;
+
+    for (int i = range->from; i < range->to; i++) {
+        const HeapTuple tuple = range->tuples[i];
+        if (tuple != nullptr && !needs_toast(tuple)) {
+            tuples[count++] = tuple;
+            size += tuple->t_len;
+        }
+    }
+    /* Space that is free inside the table is to be used again: that is what heap_multi_insert() does. */
+    if (size >= kEnoughForPages && GetPageWithFreeSpace(target_, BLCKSZ / 2) == InvalidBlockNumber) {
+        range->at = kUnknown;
+        range->inserted += append_pages(target_, tuples, count, insertion->command_id, ring());
+    }
+    pfree(tuples);
+}
+
+void HeapWriter::put_together(Insertion *insertion, BulkInsertState bulk_state, TupleTableSlot **slots,
+                              const int *records, int count) {
+    RecordRange *range = insertion->range;
+
+    range->at = count == 1 ? records[0] : kUnknown;
+    ResetPerTupleExprContext(insertion->estate);
+    /* table_multi_insert leaks. */
+    const MemoryContext context = MemoryContextSwitchTo(GetPerTupleMemoryContext(insertion->estate));
+    table_multi_insert(insertion->relinfo->ri_RelationDesc, slots, count, insertion->command_id, 0, bulk_state);
+    MemoryContextSwitchTo(context);
+    for (int i = 0; i < count; i++) {
+        range->tuples[records[i]]->t_self = slots[i]->tts_tid;
+        ExecClearTuple(slots[i]);
+    }
+    range->inserted += count;
+    report_tuples(range->inserted_before + range->inserted, range->excluded_before);
+}
+
+/* As CopyMultiInsertBufferFlush, for the tuples that have no place yet. */
+void HeapWriter::put(Insertion *insertion) {
+    const RecordRange *range = insertion->range;
+    auto *slots = static_cast<TupleTableSlot **>(palloc0(sizeof(TupleTableSlot *) * kMostBuffered));
+    auto *records = static_cast<int *>(palloc(sizeof(int) * kMostBuffered));
+    BulkInsertState bulk_state = begin_bulk_insert();
+    int count = 0;
+    Size size = 0;
+
+    for (int i = range->from; i < range->to; i++) {
+        const HeapTuple tuple = range->tuples[i];
+        if (tuple == nullptr || ItemPointerIsValid(&tuple->t_self)) {
+            continue;
+        }
+        if (slots[count] == nullptr) {
+            slots[count] = ExecInitExtraTupleSlot(insertion->estate, insertion->desc, &TTSOpsHeapTuple);
+        }
+        ExecStoreHeapTuple(tuple, slots[count], false);
+        records[count++] = i;
+        size += tuple->t_len;
+        if (count == kMostBuffered || size > kMostBufferedBytes) {
+            CHECK_FOR_INTERRUPTS();
+            put_together(insertion, bulk_state, slots, records, count);
+            count = 0;
+            size = 0;
+        }
+    }
+    if (count > 0) {
+        put_together(insertion, bulk_state, slots, records, count);
+    }
+    end_bulk_insert(bulk_state);
+}
+
+void HeapWriter::write(RecordRange *range) {
+    range->inserted = 0;
+    range->skipped = 0;
+    range->at = kBeforeFirst;
+    PushActiveSnapshot(GetTransactionSnapshot());
+    Insertion *insertion = begin(range);
+    if (range->singly) {
+        for (int i = range->from; i < range->to; i++) {
+            if (range->tuples[i] != nullptr) {
+                CHECK_FOR_INTERRUPTS();
+                ResetPerTupleExprContext(insertion->estate);
+                range->at = i;
+                range->inserted += insert_speculatively(insertion, i) ? 1 : 0;
+            }
+        }
+    } else {
+        forget_places(range);
+        if (whole_pages_) {
+            put_on_pages(insertion);
+        }
+        put(insertion);
+        insert_index_entries(insertion);
+    }
+    end(insertion);
+    PopActiveSnapshot();
+}
+
+} // namespace
+
+void show_tuple(Insertion *insertion, HeapTuple tuple) {
+    tuple->t_tableOid = RelationGetRelid(insertion->relinfo->ri_RelationDesc); /* constraints might reference it */
+    ExecStoreHeapTuple(tuple, insertion->slot, false);
+    insertion->slot->tts_tableOid = tuple->t_tableOid;
+}
+
+Writer *make_heap_writer(Relation target, const Bitmapset *columns, bool whole_pages) {
+    return new (palloc(sizeof(HeapWriter))) HeapWriter(target, columns, whole_pages);
+}
+
+} // namespace movielens_ingest::pg

@@ -1,0 +1,134 @@
+#include "pg/referenced_query.hpp"
+
+#include "pg/pg.hpp"
+
+namespace movielens_ingest::pg {
+
+namespace {
+
+struct Caller {
+    Oid user;
+    int security_context;
+};
+
+Caller become_owner(Relation referenced) {
+    Caller caller;
+
+    GetUserIdAndSecContext(&caller.user, &caller.security_context);
+    SetUserIdAndSecContext(RelationGetForm(referenced)->relowner,
+                           caller.security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+    if (SPI_connect() != SPI_OK_CONNECT) {
+        elog(ERROR, "SPI_connect failed");
+    }
+    return caller;
+}
+
+void become_caller(const Caller *caller) {
+    if (SPI_finish() != SPI_OK_FINISH) {
+        elog(ERROR, "SPI_finish failed");
+    }
+    SetUserIdAndSecContext(caller->user, caller->security_context);
+}
+
+const char *name_of(Relation referenced) {
+    return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(referenced)),
+                                      RelationGetRelationName(referenced));
+}
+
+/* As RI_FKey_check has it for one key; the operator is the constraint's, whatever search_path says. */
+const char *lookup_query(Relation target, Relation referenced, const ForeignKey *key, RowLock lock) {
+    StringInfoData query;
+    StringInfoData names;
+
+    initStringInfo(&query);
+    initStringInfo(&names);
+    appendStringInfoString(&query, "SELECT k.n FROM ROWS FROM (");
+    for (int i = 0; i < key->count; i++) {
+        appendStringInfo(&query, "%spg_catalog.unnest($%d)", i > 0 ? ", " : "", i + 1);
+        appendStringInfo(&names, "k%d, ", i);
+    }
+    appendStringInfo(&query, ") WITH ORDINALITY AS k (%sn) JOIN ONLY %s x ON ", names.data, name_of(referenced));
+    for (int i = 0; i < key->count; i++) {
+        const Form_pg_attribute left = TupleDescAttr(RelationGetDescr(referenced), key->referenced_columns[i] - 1);
+        const Form_pg_attribute right = TupleDescAttr(RelationGetDescr(target), key->columns[i] - 1);
+
+        if (i > 0) {
+            appendStringInfoString(&query, " AND ");
+        }
+        generate_operator_clause(&query, psprintf("x.%s", quote_identifier(NameStr(left->attname))), left->atttypid,
+                                 key->operators[i], psprintf("k.k%d", i), right->atttypid);
+    }
+    if (lock == RowLock::KeyShare) {
+        appendStringInfoString(&query, " FOR KEY SHARE OF x");
+    }
+    return query.data;
+}
+
+} // namespace
+
+void look_up_keys(Relation target, const ForeignKey *key, HeapTuple const *tuples, const int *records, int count,
+                  RowLock lock, bool *present) {
+    Relation referenced = table_open(key->referenced, lock == RowLock::None ? AccessShareLock : RowShareLock);
+    Datum arrays[INDEX_MAX_KEYS];
+    Oid types[INDEX_MAX_KEYS];
+
+    for (int i = 0; i < key->count; i++) {
+        const Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(target), key->columns[i] - 1);
+        auto *values = static_cast<Datum *>(palloc(sizeof(Datum) * static_cast<Size>(count)));
+        bool null;
+
+        for (int n = 0; n < count; n++) {
+            values[n] = heap_getattr(tuples[records[n]], key->columns[i], RelationGetDescr(target), &null);
+        }
+        types[i] = get_array_type(attribute->atttypid);
+        arrays[i] = PointerGetDatum(construct_array(values, count, attribute->atttypid, attribute->attlen,
+                                                    attribute->attbyval, attribute->attalign));
+    }
+
+    const char *query = lookup_query(target, referenced, key, lock);
+    const Caller caller = become_owner(referenced);
+    if (SPI_execute_with_args(query, key->count, types, arrays, nullptr, false, 0) != SPI_OK_SELECT) {
+        elog(ERROR, "could not run \"%s\"", query);
+    }
+    memset(present, 0, sizeof(bool) * static_cast<size_t>(count));
+    for (uint64 i = 0; i < SPI_processed; i++) {
+        bool null;
+        const int64 number = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null));
+        present[number - 1] = true;
+    }
+    become_caller(&caller);
+    table_close(referenced, NoLock);
+}
+
+bool read_all_keys(const ForeignKey *key, KeySet *set, uint64 most) {
+    constexpr long kRowsTogether = 4096; /* what is in memory at once */
+    Relation referenced = table_open(key->referenced, AccessShareLock);
+    const Form_pg_attribute column = TupleDescAttr(RelationGetDescr(referenced), key->referenced_columns[0] - 1);
+    const char *query =
+        psprintf("SELECT x.%s FROM ONLY %s x", quote_identifier(NameStr(column->attname)), name_of(referenced));
+    uint64 count = 0;
+    uint64 fetched;
+
+    const Caller caller = become_owner(referenced);
+    Portal portal =
+        SPI_cursor_open_with_args(nullptr, query, 0, nullptr, nullptr, nullptr, false, CURSOR_OPT_NO_SCROLL);
+    do {
+        SPI_cursor_fetch(portal, true, kRowsTogether);
+        fetched = SPI_processed;
+        count += fetched;
+        for (uint64 i = 0; i < fetched && count <= most; i++) {
+            bool null;
+            const Datum value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null);
+            if (!null) {
+                insert_integer(set, integer_value(column, value));
+            }
+        }
+        SPI_freetuptable(SPI_tuptable);
+    } while (fetched > 0 && count <= most);
+    SPI_cursor_close(portal);
+    become_caller(&caller);
+    table_close(referenced, NoLock);
+    return count <= most;
+}
+
+} // namespace movielens_ingest::pg

@@ -1,0 +1,22 @@
+/*
+ * referenced_query.hpp - the queries that look for referenced rows: as the owner of their table, whose policies do not
+ * apply to it (ri_PerformCheck), each with a snapshot of its own that sees what this transaction has done so far.
+ */
+#pragma once
+
+#include "pg/foreign_keys.hpp"
+#include "pg/key_set.hpp"
+#include "pg/pg.hpp"
+
+namespace movielens_ingest::pg {
+
+enum class RowLock : uint8_t { None, KeyShare };
+
+/* Which of the records, one for each key, have a referenced row, which is then locked. */
+void look_up_keys(Relation target, const ForeignKey *key, HeapTuple const *tuples, const int *records, int count,
+                  RowLock lock, bool *present);
+
+/* Reads all keys of the referenced table, integers, into the set. False: there are more. */
+bool read_all_keys(const ForeignKey *key, KeySet *set, uint64 most);
+
+} // namespace movielens_ingest::pg
