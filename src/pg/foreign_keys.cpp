@@ -106,11 +106,29 @@ Refusal orphan(Relation target, const ForeignKey *key, HeapTuple tuple) {
                                             : psprintf(_("Key is not present in table \"%s\"."), referenced));
 }
 
-/* The keys that have to be looked up. Refuses records whose nulls MATCH FULL does not allow. */
-KeyBatch read_keys(Relation target, const ForeignKey *key, HeapTuple const *tuples, int count, Refusal *refusals,
-                   MemoryContext result_context) {
+/* The keys that have to be looked up: integers. */
+void read_integers(Relation target, const ForeignKey *key, HeapTuple const *tuples, int count, const Refusal *refusals,
+                   KeyBatch *batch) {
+    const TupleDesc desc = RelationGetDescr(target);
+    const int column = key->columns[0];
+
+    for (int record = 0; record < count; record++) {
+        bool null;
+
+        if (tuples[record] == nullptr || refusals[record].sqlerrcode != 0) {
+            continue;
+        }
+        const Datum value = heap_getattr(tuples[record], column, desc, &null);
+        if (!null) {
+            add_integer(batch, record, TupleDescAttr(desc, column - 1), value);
+        }
+    }
+}
+
+/* The same, of any kind. Refuses records whose nulls MATCH FULL does not allow. */
+void read_keys(Relation target, const ForeignKey *key, HeapTuple const *tuples, int count, Refusal *refusals,
+               MemoryContext result_context, KeyBatch *batch) {
     const KeyColumns columns = columns_of(target, key);
-    KeyBatch batch = make_key_batch(key->integers, count);
     Datum values[INDEX_MAX_KEYS];
     bool nulls[INDEX_MAX_KEYS];
 
@@ -121,11 +139,7 @@ KeyBatch read_keys(Relation target, const ForeignKey *key, HeapTuple const *tupl
         read_key(target, key, tuples[record], values, nulls);
         const int null_count = count_nulls(key, nulls);
         if (null_count == 0) {
-            if (key->integers) {
-                add_integer(&batch, record, columns.attributes[0], values[0]);
-            } else {
-                add_bytes(&batch, record, columns.attributes, values, key->count);
-            }
+            add_bytes(batch, record, columns.attributes, values, key->count);
         } else if (key->match_full && null_count < key->count) {
             const MemoryContext context = MemoryContextSwitchTo(result_context);
             refusals[record] =
@@ -133,12 +147,17 @@ KeyBatch read_keys(Relation target, const ForeignKey *key, HeapTuple const *tupl
             MemoryContextSwitchTo(context);
         }
     }
-    return batch;
 }
 
 void check_foreign_key(Relation target, const ForeignKey *key, int keys, HeapTuple const *tuples, int count,
                        Refusal *refusals, MemoryContext result_context) {
-    const KeyBatch batch = read_keys(target, key, tuples, count, refusals, result_context);
+    KeyBatch batch = make_key_batch(key->integers, count);
+
+    if (key->integers) {
+        read_integers(target, key, tuples, count, refusals, &batch);
+    } else {
+        read_keys(target, key, tuples, count, refusals, result_context, &batch);
+    }
     auto *orphans =
         static_cast<int *>(palloc_extended(sizeof(int) * static_cast<Size>(Max(batch.count, 1)), MCXT_ALLOC_HUGE));
 

@@ -2,54 +2,58 @@
 
 namespace movielens_ingest::pg {
 
-/* Integers: open addressing, at most half full, 0 standing for an empty slot. Bytes: a hash table of PostgreSQL. */
+namespace {
+
+/* 64 integers that follow each other. Ids are dense: all movies of MovieLens need 32 kB. */
+struct Word {
+    int64 number; /* integer / 64 */
+    uint64 bits;  /* 0: an empty slot */
+};
+
+} // namespace
+
+/* Integers: open addressing, at most half full. Bytes: a hash table of PostgreSQL. */
 struct KeySet {
     MemoryContext context; /* all but the set itself */
     bool of_integers;
-    bool has_zero;
-    int bits; /* 2^bits slots */
-    uint64 count;
-    int64 *slots;
-    HTAB *table; /* of KeyBytes */
+    int log2_slots;
+    uint64 used; /* slots */
+    Word *slots; /* null: none yet */
+    HTAB *table; /* of KeyBytes; null: none yet */
 };
 
 namespace {
 
-constexpr int kFewestBits = 10;
+constexpr int kFewestSlots = 10; /* as a power of two */
 
-uint64 first_slot(const KeySet *set, int64 value) {
-    /* Fibonacci hashing: ids that follow each other are spread evenly. */
-    return (static_cast<uint64>(value) * UINT64CONST(0x9E3779B97F4A7C15)) >> (64 - set->bits);
-}
+uint64 bit_of(int64 value) { return UINT64CONST(1) << (static_cast<uint64>(value) & 63); }
 
-/* Where the value stands, or the empty slot where it would. */
-int64 *find_slot(const KeySet *set, int64 value) {
-    const uint64 mask = (UINT64CONST(1) << set->bits) - 1;
-    uint64 i = first_slot(set, value);
+/* The slot with the word of this number, or the empty one where it would be. */
+Word *find_slot(const KeySet *set, int64 number) {
+    const uint64 mask = (UINT64CONST(1) << set->log2_slots) - 1;
+    /* Fibonacci hashing: numbers that follow each other are spread evenly. */
+    uint64 i = (static_cast<uint64>(number) * UINT64CONST(0x9E3779B97F4A7C15)) >> (64 - set->log2_slots);
 
-    while (set->slots[i] != 0 && set->slots[i] != value) {
+    while (set->slots[i].bits != 0 && set->slots[i].number != number) {
         i = (i + 1) & mask;
     }
     return &set->slots[i];
 }
 
 bool has_integer(const KeySet *set, int64 value) {
-    if (value == 0) {
-        return set->has_zero;
-    }
-    return set->slots != nullptr && *find_slot(set, value) != 0;
+    return set->slots != nullptr && (find_slot(set, value >> 6)->bits & bit_of(value)) != 0;
 }
 
-void resize(KeySet *set, int bits) {
-    int64 *old = set->slots;
-    const uint64 old_count = old != nullptr ? UINT64CONST(1) << set->bits : 0;
+void resize(KeySet *set, int log2_slots) {
+    Word *old = set->slots;
+    const uint64 old_count = old != nullptr ? UINT64CONST(1) << set->log2_slots : 0;
 
-    set->slots = static_cast<int64 *>(MemoryContextAllocExtended(set->context, sizeof(int64) * (UINT64CONST(1) << bits),
-                                                                 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO));
-    set->bits = bits;
+    set->slots = static_cast<Word *>(MemoryContextAllocExtended(
+        set->context, sizeof(Word) * (UINT64CONST(1) << log2_slots), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO));
+    set->log2_slots = log2_slots;
     for (uint64 i = 0; i < old_count; i++) {
-        if (old[i] != 0) {
-            *find_slot(set, old[i]) = old[i];
+        if (old[i].bits != 0) {
+            *find_slot(set, old[i].number) = old[i];
         }
     }
     if (old != nullptr) {
@@ -58,21 +62,18 @@ void resize(KeySet *set, int bits) {
 }
 
 bool add_to_slots(KeySet *set, int64 value) {
-    if (has_integer(set, value)) {
-        return false;
-    }
-    set->count++;
-    if (value == 0) {
-        set->has_zero = true;
-        return true;
-    }
     if (set->slots == nullptr) {
-        resize(set, kFewestBits);
-    } else if (set->count * 2 > UINT64CONST(1) << set->bits) {
-        resize(set, set->bits + 1);
+        resize(set, kFewestSlots);
+    } else if (set->used * 2 >= UINT64CONST(1) << set->log2_slots) {
+        resize(set, set->log2_slots + 1);
     }
-    *find_slot(set, value) = value;
-    return true;
+    Word *slot = find_slot(set, value >> 6);
+    const uint64 bit = bit_of(value);
+    const bool was_in = (slot->bits & bit) != 0;
+    set->used += slot->bits == 0 ? 1 : 0;
+    slot->number = value >> 6;
+    slot->bits |= bit;
+    return !was_in;
 }
 
 uint32 hash_of(const void *key, Size) { return static_cast<const KeyBytes *>(key)->hash; }
@@ -108,7 +109,6 @@ bool add_to_table(KeySet *set, const KeyBytes *key) {
         auto *bytes = static_cast<char *>(MemoryContextAlloc(set->context, Max(key->size, 1)));
         memcpy(bytes, key->bytes, key->size);
         entry->bytes = bytes;
-        set->count++;
     }
     return !found;
 }
@@ -127,22 +127,6 @@ KeyBatch make_key_batch(bool of_integers, int most) {
         batch.image = makeStringInfo();
     }
     return batch;
-}
-
-int64 integer_value(Form_pg_attribute column, Datum value) {
-    switch (column->attlen) {
-    case sizeof(int16):
-        return DatumGetInt16(value);
-    case sizeof(int32):
-        return DatumGetInt32(value);
-    default:
-        return DatumGetInt64(value);
-    }
-}
-
-void add_integer(KeyBatch *batch, int record, Form_pg_attribute column, Datum value) {
-    batch->records[batch->count] = record;
-    batch->integers[batch->count++] = integer_value(column, value);
 }
 
 void add_bytes(KeyBatch *batch, int record, Form_pg_attribute const *columns, const Datum *values, int count) {
@@ -180,8 +164,7 @@ KeySet *make_key_set(bool of_integers) {
 }
 
 void empty_key_set(KeySet *set) {
-    set->has_zero = false;
-    set->count = 0;
+    set->used = 0;
     set->slots = nullptr;
     set->table = nullptr;
     MemoryContextReset(set->context);
@@ -195,18 +178,18 @@ bool insert_key(KeySet *set, const KeyBatch *batch, int i) {
 
 void insert_integer(KeySet *set, int64 value) { (void)add_to_slots(set, value); }
 
-bool is_in(const KeySet *set, const KeyBatch *batch, int i) {
-    if (set->of_integers) {
-        return has_integer(set, batch->integers[i]);
-    }
-    return set->table != nullptr && hash_search(set->table, &batch->bytes[i], HASH_FIND, nullptr) != nullptr;
-}
-
 int keys_outside(const KeySet *set, const KeyBatch *batch, int *outside) {
     int count = 0;
 
+    if (set->of_integers) {
+        for (int i = 0; i < batch->count; i++) {
+            outside[count] = i;
+            count += has_integer(set, batch->integers[i]) ? 0 : 1;
+        }
+        return count;
+    }
     for (int i = 0; i < batch->count; i++) {
-        if (!is_in(set, batch, i)) {
+        if (set->table == nullptr || hash_search(set->table, &batch->bytes[i], HASH_FIND, nullptr) == nullptr) {
             outside[count++] = i;
         }
     }

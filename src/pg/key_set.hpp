@@ -29,12 +29,24 @@ struct KeyBatch {
 /* Room for the keys of so many records, in the current memory context, which that of the keys' bytes is too. */
 KeyBatch make_key_batch(bool of_integers, int most);
 
-/* Adds a record's key, of columns without a null. */
-void add_integer(KeyBatch *batch, int record, Form_pg_attribute column, Datum value);
-void add_bytes(KeyBatch *batch, int record, Form_pg_attribute const *columns, const Datum *values, int count);
-
 /* The integer that a column of 2, 4 or 8 bytes holds. */
-int64 integer_value(Form_pg_attribute column, Datum value);
+inline int64 integer_value(Form_pg_attribute column, Datum value) {
+    switch (column->attlen) {
+    case sizeof(int16):
+        return DatumGetInt16(value);
+    case sizeof(int32):
+        return DatumGetInt32(value);
+    default:
+        return DatumGetInt64(value);
+    }
+}
+
+/* Adds a record's key, of columns without a null. */
+inline void add_integer(KeyBatch *batch, int record, Form_pg_attribute column, Datum value) {
+    batch->records[batch->count] = record;
+    batch->integers[batch->count++] = integer_value(column, value);
+}
+void add_bytes(KeyBatch *batch, int record, Form_pg_attribute const *columns, const Datum *values, int count);
 
 struct KeySet;
 
@@ -50,6 +62,5 @@ void insert_integer(KeySet *set, int64 value);
 
 /* Those of [0, count) of the batch that are not in the set; returns how many. */
 int keys_outside(const KeySet *set, const KeyBatch *batch, int *outside);
-bool is_in(const KeySet *set, const KeyBatch *batch, int i);
 
 } // namespace movielens_ingest::pg

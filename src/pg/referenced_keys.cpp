@@ -8,8 +8,7 @@ namespace movielens_ingest::pg {
 
 namespace {
 
-constexpr Size kMostMemory = 16 * 1024 * 1024; /* of all keys that are remembered */
-constexpr Size kKeyMemory = 32;                /* of an integer, at most */
+constexpr Size kMostMemory = 12 * 1024 * 1024; /* of all keys that are remembered */
 
 /* What is known of a foreign key of the target. */
 struct ReferencedKeys {
@@ -121,7 +120,7 @@ bool reading_all_pays(const ReferencedKeys *keys) {
 
 void read_all(ReferencedKeys *keys, const ForeignKey *key, Size most_memory) {
     forget(keys);
-    keys->complete = read_all_keys(key, keys->known, most_memory / kKeyMemory);
+    keys->complete = read_all_keys(key, keys->known, most_memory);
     keys->too_many = !keys->complete;
 }
 

@@ -100,13 +100,12 @@ void look_up_keys(Relation target, const ForeignKey *key, HeapTuple const *tuple
     table_close(referenced, NoLock);
 }
 
-bool read_all_keys(const ForeignKey *key, KeySet *set, uint64 most) {
+bool read_all_keys(const ForeignKey *key, KeySet *set, Size most_memory) {
     constexpr long kRowsTogether = 4096; /* what is in memory at once */
     Relation referenced = table_open(key->referenced, AccessShareLock);
     const Form_pg_attribute column = TupleDescAttr(RelationGetDescr(referenced), key->referenced_columns[0] - 1);
     const char *query =
         psprintf("SELECT x.%s FROM ONLY %s x", quote_identifier(NameStr(column->attname)), name_of(referenced));
-    uint64 count = 0;
     uint64 fetched;
 
     const Caller caller = become_owner(referenced);
@@ -115,8 +114,7 @@ bool read_all_keys(const ForeignKey *key, KeySet *set, uint64 most) {
     do {
         SPI_cursor_fetch(portal, true, kRowsTogether);
         fetched = SPI_processed;
-        count += fetched;
-        for (uint64 i = 0; i < fetched && count <= most; i++) {
+        for (uint64 i = 0; i < fetched; i++) {
             bool null;
             const Datum value = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &null);
             if (!null) {
@@ -124,11 +122,11 @@ bool read_all_keys(const ForeignKey *key, KeySet *set, uint64 most) {
             }
         }
         SPI_freetuptable(SPI_tuptable);
-    } while (fetched > 0 && count <= most);
+    } while (fetched > 0 && key_set_size(set) <= most_memory);
     SPI_cursor_close(portal);
     become_caller(&caller);
     table_close(referenced, NoLock);
-    return count <= most;
+    return fetched == 0;
 }
 
 } // namespace movielens_ingest::pg

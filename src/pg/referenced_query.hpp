@@ -16,7 +16,7 @@ enum class RowLock : uint8_t { None, KeyShare };
 void look_up_keys(Relation target, const ForeignKey *key, HeapTuple const *tuples, const int *records, int count,
                   RowLock lock, bool *present);
 
-/* Reads all keys of the referenced table, integers, into the set. False: there are more. */
-bool read_all_keys(const ForeignKey *key, KeySet *set, uint64 most);
+/* Reads all keys of the referenced table, integers, into the set. False: the set became larger, and there are more. */
+bool read_all_keys(const ForeignKey *key, KeySet *set, Size most_memory);
 
 } // namespace movielens_ingest::pg
