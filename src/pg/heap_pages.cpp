@@ -7,7 +7,10 @@ namespace movielens_ingest::pg {
 namespace {
 
 /* Pages that are made under one extension lock. Their buffers stay locked until they are filled. */
-constexpr int kPagesTogether = 32;
+constexpr int kMostTogether = 32;
+
+/* Of a small cache: StrategyGetBuffer() raises an error when all buffers are pinned. */
+int pages_together() { return Max(Min(kMostTogether, NBuffers / 64), 1); }
 
 /* The tuples of one page: [from, to). */
 struct PageTuples {
@@ -161,8 +164,9 @@ int append_pages(Relation heap, HeapTuple *tuples, int count, CommandId command_
                                  static_cast<Size>(RelationGetTargetPageFreeSpace(heap, HEAP_DEFAULT_FILLFACTOR)),
                                  RelationNeedsWAL(heap),
                                  RelationIsLogicallyLogged(heap)};
-    PageTuples pages[kPagesTogether];
-    Buffer buffers[kPagesTogether];
+    PageTuples pages[kMostTogether];
+    Buffer buffers[kMostTogether];
+    const int most_together = pages_together();
     int done = 0;
 
     CheckForSerializableConflictIn(heap, nullptr, InvalidBlockNumber);
@@ -171,7 +175,7 @@ int append_pages(Relation heap, HeapTuple *tuples, int count, CommandId command_
         int next = done;
 
         CHECK_FOR_INTERRUPTS();
-        for (; page_count < kPagesTogether; page_count++) {
+        for (; page_count < most_together; page_count++) {
             const int on_page = count_for_page(&appending, next, count, &closed);
             if (!closed) {
                 break;

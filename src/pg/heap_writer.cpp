@@ -94,6 +94,16 @@ void forget_places(RecordRange *range) {
     }
 }
 
+/*
+ * A page that could take half of what a new one can. The space that fillfactor leaves for updates does not count;
+ * VACUUM notes it all the same.
+ */
+bool has_free_space(Relation target) {
+    const Size for_updates = RelationGetTargetPageFreeSpace(target, HEAP_DEFAULT_FILLFACTOR);
+
+    return GetPageWithFreeSpace(target, (BLCKSZ + for_updates) / 2) != InvalidBlockNumber;
+}
+
 /* Those that are left over, or cannot go that way, have no place afterwards. */
 void HeapWriter::put_on_pages(const Insertion *insertion) {
     RecordRange *range = insertion->range;
@@ -110,7 +120,7 @@ void HeapWriter::put_on_pages(const Insertion *insertion) {
         }
     }
     /* Space that is free inside the table is to be used again: that is what heap_multi_insert() does. */
-    if (size >= kEnoughForPages && GetPageWithFreeSpace(target_, BLCKSZ / 2) == InvalidBlockNumber) {
+    if (size >= kEnoughForPages && !has_free_space(target_)) {
         range->at = kUnknown;
         range->inserted += append_pages(target_, tuples, count, insertion->command_id, ring());
     }

@@ -30,7 +30,7 @@ $node->safe_psql('postgres', q(
 		RETURN SQLSTATE || ' ' || SQLERRM || ' ' || detail;
 	END$$;
 	-- Why writer = 'multi_insert' does not take the table.
-	CREATE FUNCTION try_multi_insert(file text, target regclass) RETURNS text LANGUAGE plpgsql AS $$
+	CREATE FUNCTION try_fast(file text, target regclass) RETURNS text LANGUAGE plpgsql AS $$
 	DECLARE detail text;
 	BEGIN
 		PERFORM set_config('movielens_ingest.writer', 'multi_insert', true);
@@ -307,24 +307,24 @@ sub run_kind
 	my $bad = @records - $count;
 
 	my ($rc, $why, $messages) = $node->psql('postgres', fresh($kind, 'imp') . session($kind, 'imp') . qq(
-		SELECT try_multi_insert('$file', '$target');
+		SELECT try_fast('$file', '$target');
 		BEGIN; SET LOCAL client_min_messages = debug1; SELECT FROM ml_import('$file', '$target', force => true); ROLLBACK;), on_error_stop => 1);
 	my ($choice) = $messages =~ /DEBUG:  (table ".*" is written by .*)/ or die "$kind->{name}: $messages";
 	if (defined $kind->{spi})
 	{
-		like($why, qr/^The table cannot be written that way: .*\Q$kind->{spi}\E/, "$kind->{name}: not for multi_insert");
+		like($why, qr/^The table cannot be written that way: .*\Q$kind->{spi}\E/, "$kind->{name}: not for the fast writers");
 		like($choice, qr/ is written by spi: .*\Q$kind->{spi}\E/, '... and DEBUG1 says why');
 	}
 	else
 	{
-		is($why, '', "$kind->{name}: for multi_insert");
-		like($choice, qr/ is written by multi_insert$/, '... and DEBUG1 says so');
+		is($why, '', "$kind->{name}: for the fast writers");
+		like($choice, qr/ is written by pages$/, '... and DEBUG1 says so');
 	}
 
 	# Both writers where both can; chunk sizes and processes take turns.
 	my @sizes = ([ 30000, 1 ], [ 7, 3 ], [ 1, 2 ]);
 	my @variants = defined $kind->{spi} ? ([ 'auto', 30000, 1 ], [ 'spi', $number % 2 ? 7 : 1, 3 ])
-	  : ([ $number % 2 ? 'auto' : 'multi_insert', @{ $sizes[ $number % 3 ] } ], [ 'spi', @{ $sizes[ ($number + 1) % 3 ] } ]);
+	  : ([ ("auto", "pages", "multi_insert")[ $number % 3 ], @{ $sizes[ $number % 3 ] } ], [ 'spi', @{ $sizes[ ($number + 1) % 3 ] } ]);
 	my $copied = '';
 	for my $variant (@variants)
 	{

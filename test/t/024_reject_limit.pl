@@ -101,7 +101,7 @@ is(outcome(wait_import($node, $id)), 'Completed with errors - ' . (400 - $bad) .
 
 # --- stop ---
 
-for my $writer ('multi_insert', 'spi')
+for my $writer (@writers)
 {
 	sql("LOAD 'movielens_ingest'; ALTER SYSTEM SET movielens_ingest.writer = '$writer'; SELECT pg_reload_conf()");
 	new_table('');

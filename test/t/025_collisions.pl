@@ -38,7 +38,7 @@ my %order = (
 for my $name (sort keys %order)
 {
 	my $path = write_file('twice.csv', join('', "id,name\n", @{ $order{$name} }));
-	for my $writer ('multi_insert', 'spi')
+	for my $writer (@writers)
 	{
 		sql('DROP TABLE IF EXISTS t; CREATE TABLE t (id integer PRIMARY KEY, name text)');
 		my $row = wait_import($node, start($writer, $path, 'chunk_size => 10, min_chunks => 1, max_workers => 4'));
@@ -55,9 +55,9 @@ for my $name (sort keys %order)
 sql('CREATE FUNCTION hold(integer) RETURNS integer IMMUTABLE LANGUAGE plpgsql AS $$
 	BEGIN IF $1 > 4 THEN PERFORM pg_advisory_xact_lock_shared(1); END IF; RETURN $1; END$$');
 my $crossed = write_file('crossed.csv', "id,name\n1,a\n5,b\n2,c\n2,d\n6,e\n1,f\n");
-for my $writer ('multi_insert', 'spi')
+for my $writer (@writers)
 {
-	sql('DROP TABLE IF EXISTS t; CREATE TABLE t (id integer PRIMARY KEY, name text); CREATE INDEX ON t (hold(id))');
+	sql('DROP TABLE IF EXISTS t; CREATE TABLE t (id integer, name text); CREATE UNIQUE INDEX ON t (id, hold(id))');
 	my $gate = close_gate($node);
 	my $id = start($writer, $crossed, 'chunk_size => 3, min_chunks => 1, max_workers => 2');
 	wait_at_gate($node, 2);
@@ -71,7 +71,7 @@ for my $writer ('multi_insert', 'spi')
 
 # Three keys a record, of which any may be the one that is met.
 my $path = write_file('three.csv', join('', "a,b,c\n", map { join(',', $_ % 97, $_ % 101, $_ % 89) . "\n" } 1 .. 600));
-for my $writer ('multi_insert', 'spi')
+for my $writer (@writers)
 {
 	sql('DROP TABLE IF EXISTS t; CREATE TABLE t (a integer UNIQUE, b integer UNIQUE, c integer UNIQUE)');
 	my $row = wait_import($node, start($writer, $path, 'chunk_size => 10, min_chunks => 1, max_workers => 4'));
@@ -87,7 +87,7 @@ for my $writer ('multi_insert', 'spi')
 my $numbers = write_file('numbers.csv', numbers(30));
 my $options = 'chunk_size => 10, min_chunks => 1, max_workers => 2';
 
-for my $writer ('multi_insert', 'spi')
+for my $writer (@writers)
 {
 	for my $case (
 		[ 'inserts the key', 'COMMIT', 1 ], [ 'inserts the key', 'ROLLBACK', 0 ],

@@ -54,7 +54,7 @@ for my $end ("\n", "\r\n", "\r")
 
 my @wide = (join(',', map { "c$_" } 1 .. 1600), map { my $n = $_; join(',', map { $n * $_ % 997 } 1 .. 1600) } 1 .. 40);
 splice(@wide, 10, 0, ',' x 1599, ',' x 1598, ',' x 1600, ',' x 1599 . 'x', 'x' . ',' x 1599, '1' x 1600);
-for my $writer ('multi_insert', 'spi')
+for my $writer (@writers)
 {
 	local $ENV{PGOPTIONS} = "-c movielens_ingest.writer=$writer";
 	is(as_copy($node, "1,600 columns, writer $writer", join(', ', map { "c$_ smallint" } 1 .. 1600), join("\n", @wide, ''), ways => [ [ 1, 2 ], [ 30000, 1 ] ]), 5, '... those that do not fit');
