@@ -327,9 +327,9 @@ void run(Batch *batch) {
         PG_END_TRY();
         if (error != nullptr) {
             if (errors > 1) {
-                ereport(LOG, (errcode(error->sqlerrcode),
-                              errmsg("leader of import " INT64_FORMAT " has to try again: %s", batch->loader.shared->id,
-                                     error->message)));
+                ereport(LOG,
+                        (errcode(error->sqlerrcode), errmsg("leader of import " INT64_FORMAT " has to try again: %s",
+                                                            batch->loader.shared->id, error->message)));
             }
             take_error(batch, error);
         }
