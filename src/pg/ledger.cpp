@@ -109,7 +109,9 @@ StatementScope begin_statement(const Ledger *ledger) {
     set_locally("search_path", "pg_catalog, pg_temp");
     set_locally("lock_timeout", "0");
     set_locally("row_security", "on");
-    set_locally("enable_seqscan", "off"); /* a plan made while the ledger is small is to serve when it has grown */
+    /* A plan made while the ledger is small is to serve when it has grown. */
+    set_locally("enable_seqscan", "off");
+    set_locally("jit", "off"); /* where there is no index to use, the plan looks dear for that */
     if (SPI_connect() != SPI_OK_CONNECT) {
         elog(ERROR, "SPI_connect failed");
     }
