@@ -16,6 +16,7 @@ struct Batch {
     BatchMember *members; /* by index, as in shared memory */
     uint32 *references;   /* prerequisites by index, ended ones too */
     bool *ended;
+    bool *analyzed;             /* its target, for this import */
     bool *cancel_seen;          /* by ml_cancel() */
     const ErrorData **failures; /* by index: what ends an import when nobody loads its chunks any more; null: nothing */
     bool *indexed;              /* its indexes are built, or cannot be, or another import will do it */

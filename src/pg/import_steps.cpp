@@ -156,8 +156,7 @@ void analyze_target(Loader *leader, int index) {
     if (!some_loaded) {
         return;
     }
-    set_shared_phase(leader->shared, index, Phase::Analyzing);
-    report_activity("movielens_ingest: analyzing %s after import " INT64_FORMAT, import->target, import->id);
+    report_activity("movielens_ingest: analyzing %s for import " INT64_FORMAT, import->target, import->id);
     PG_TRY();
     {
         begin_transaction(&leader->identity);

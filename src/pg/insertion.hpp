@@ -13,7 +13,7 @@ struct Insertion {
     EState *estate;
     ResultRelInfo *relinfo;
     CommandId command_id;
-    TupleDesc desc; /* a copy, so that a thousand slots need not be counted as users of the relation's own */
+    TupleDesc desc;       /* a copy, so that a thousand slots need not be counted as users of the relation's own */
     TupleTableSlot *slot; /* for a tuple of the caller's */
     RecordRange *range;
 };

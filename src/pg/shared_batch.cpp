@@ -390,6 +390,23 @@ int64 chunks_available(SharedBatch *batch) {
     return available;
 }
 
+int nearly_loaded_import(SharedBatch *batch) {
+    constexpr int64 kMany = 100;
+    int found = -1;
+
+    SpinLockAcquire(&batch->mutex);
+    for (int i = 0; i < batch->import_count && found < 0; i++) {
+        const SharedImport *import = &batch->imports[i];
+        const int64 left = import->ready_chunks - import->next_chunk + 1;
+        if (import->planned && import->running > 0 && import->ready_chunks >= kMany &&
+            left <= import->ready_chunks / 10 && has_chunk(batch, import)) {
+            found = i;
+        }
+    }
+    SpinLockRelease(&batch->mutex);
+    return found;
+}
+
 int chunks_running(SharedBatch *batch) {
     SpinLockAcquire(&batch->mutex);
     const int running = count_running(batch);

@@ -143,6 +143,12 @@ void finish_chunk(SharedBatch *batch, int slot, const ChunkEnd *end);
 /* The chunk that the slot's process left unfinished. False: none. */
 bool abandoned_chunk(SharedBatch *batch, int slot, int *import, int64 *number);
 
+/*
+ * An import of many chunks of which others load some, and only a tenth at most is left to be handed out: its index, or
+ * -1.
+ */
+int nearly_loaded_import(SharedBatch *batch);
+
 /* How many chunks could be taken now, and how many are. */
 int64 chunks_available(SharedBatch *batch);
 int chunks_running(SharedBatch *batch);
