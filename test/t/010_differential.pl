@@ -1,5 +1,5 @@
 # COPY is the oracle. Generated files of the six tables of MovieLens and of a table with other types, at chunk sizes from 1 to
-# 30,000 and with 1 to 4 processes: after an import the table holds what COPY makes of the file without the refused
+# 30,000, with 1 to 4 processes, by each writer: after an import the table holds what COPY makes of the file without the refused
 # records, and COPY refuses the file with any one of them put back, for the reason that rejected_rows gives.
 #
 # SEED=number CASES=number choose other files; the seed is printed.
@@ -134,8 +134,9 @@ sub run_case
 	$count = 60 if $bad_share && $count == 0;
 	$next_key = 1;
 	my $options = sprintf('chunk_size => %d, min_chunks => %d, max_workers => %d', $chunk_size, one_of(1, 12, 5), 1 + $number % 4);
-	my $name = sprintf('%s %d: %s, %d records%s, %s', $round, $number, $table, $count,
-		$bad_share ? ", $bad_share of them bad" : '', $options);
+	my $writer = $writers[ $number % @writers ];
+	my $name = sprintf('%s %d: %s, %d records%s, %s, %s', $round, $number, $table, $count,
+		$bad_share ? ", $bad_share of them bad" : '', $options, $writer);
 
 	my $bytes = (chance(0.2) ? "\357\273\277" : '') . header(@columns) . $line_end;
 	$bytes .= record(\@columns, chance($bad_share), $line_end) . $line_end for 1 .. $count;
@@ -144,6 +145,7 @@ sub run_case
 
 	$node->safe_psql('postgres', join(';', map { "TRUNCATE $_.movies, $_.links, $_.ratings, $_.tags, $_.genome_scores, $_.genome_tags, $_.own;"
 		  . ($table eq 'movies' ? '' : "INSERT INTO $_.movies SELECT generate_series(1, 200)") } 'imp', 'cop'));
+	local $ENV{PGOPTIONS} = "-c movielens_ingest.writer=$writer";
 	my $id = start_import($node, $file, "imp.$table", $options);
 	my $row = wait_import($node, $id);
 	my $rejects = decode_json($node->safe_psql('postgres', "SELECT coalesce(json_agg(json_build_array(row_number, byte_offset,

@@ -60,7 +60,7 @@ for my $i (0 .. $#writers)
 	$rows{ $writers[$i] } = write_file("rows$i.csv", "id,half,name,parent\n" . join('', map { my $n = $_; sprintf("%d,%s,%s,%d\n", $n, $n / 2, "name $n", $n % 100) } $from .. $from + $count - 1, $from + $count - 1)
 	  . sprintf("%d,1,no parent,1234\n", $from + 100000) . sprintf("x%d,1,no number,1\n", $from));
 }
-sub fingerprint { return join(';', map { "SELECT '$_', count(*), md5(string_agg(md5(r::text), '' ORDER BY md5(r::text))) FROM $_ r" } @_) }
+sub fingerprint { return join(';', map { "SELECT '$_', count(*), sum(hashtextextended(r::text, 0)) FROM $_ r" } @_) }
 
 for my $writer (@writers)
 {

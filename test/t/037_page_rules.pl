@@ -144,8 +144,6 @@ is(outcome(load('pages', $dup, 'chunk_size => 100000, min_chunks => 1, max_worke
 is(sql('SELECT count(*), count(DISTINCT id) FROM t'), "$count|$count", '... each row is there once');
 sql('VACUUM t');
 is(sql(q(SELECT count(*) FROM verify_heapam('t'))) . ' ' . sql('SELECT bt_index_check($$t_id_key$$, true)') . ' ' . sql('SELECT count(*) FROM t'), "0  $count", '... what was rolled back is gone');
-sql('TRUNCATE t');
-load('pages', $dup, 'chunk_size => 100000, min_chunks => 1, max_workers => 1');
 
 # Processes that are cancelled or terminated while the pages are there and the index entries are made.
 sql(q(CREATE FUNCTION hold(integer) RETURNS integer IMMUTABLE LANGUAGE plpgsql AS $$
