@@ -63,10 +63,13 @@ void end_transaction(XactEvent event, void *) {
     }
 }
 
-/* Outside a transaction nothing else would release a lock of the session (see import_lock.hpp). */
+/*
+ * Outside a transaction nothing else would release a lock of the session (see import_lock.hpp): it would stay for as
+ * long as the server runs.
+ */
 void give_up_at_exit(int, Datum) {
     AbortOutOfAnyTransaction();
-    give_up_referenced_keys();
+    LockReleaseAll(DEFAULT_LOCKMETHOD, true);
 }
 
 void remember_for(Oid target) {

@@ -36,6 +36,10 @@ bool take_in_a_moment(LOCKTAG *tag) {
     if (error == nullptr) {
         return true;
     }
+    /* The error may come when the lock has just been granted; the rollback of a subtransaction leaves a session's. */
+    if (LockHeldByMe(tag, ShareLock)) {
+        (void)LockRelease(tag, ShareLock, true);
+    }
     if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE && error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED) {
         ReThrowError(error);
     }
