@@ -6,11 +6,11 @@ namespace movielens_ingest::pg {
 
 namespace {
 
-/* Pages that are made under one extension lock. Their buffers stay locked until they are filled. */
-constexpr int kMostTogether = 32;
+/* Blocks that are added under one extension lock: those of a piece as a rule. */
+constexpr int kMostTogether = 256;
 
-/* Of a small cache: StrategyGetBuffer() raises an error when all buffers are pinned. */
-int pages_together() { return Max(Min(kMostTogether, NBuffers / 64), 1); }
+/* Of new pages whose buffers are locked. Of a small cache: StrategyGetBuffer() wants one that is not pinned. */
+int most_locked() { return Max(Min(32, NBuffers / 64), 1); }
 
 /* The tuples of one page: [from, to). */
 struct PageTuples {
@@ -141,22 +141,82 @@ XLogRecPtr install_page(const Appending *appending, Buffer buffer, const PageTup
 }
 
 /*
- * Adds pages at the end of the heap. Their buffers are locked before anybody can see the pages: ReadBuffer_common does
- * that for P_NEW, and for nothing else, so the pages are taken one by one.
+ * Fills so many new pages. Their buffers are locked before anybody can see the pages (ReadBuffer_common does that for
+ * P_NEW, and for nothing else), but buffers are cleaned for them while we have the extension lock.
  */
-void add_pages(const Appending *appending, int count, BufferAccessStrategy strategy, Buffer *buffers) {
+void append_alone(const Appending *appending, const PageTuples *pages, int count, BufferAccessStrategy strategy) {
+    Buffer buffers[kMostTogether];
+
     LockRelationForExtension(appending->heap, ExclusiveLock);
     for (int i = 0; i < count; i++) {
         buffers[i] = ReadBufferExtended(appending->heap, MAIN_FORKNUM, P_NEW, RBM_ZERO_AND_LOCK, strategy);
     }
     UnlockRelationForExtension(appending->heap, ExclusiveLock);
+    for (int i = 0; i < count; i++) {
+        install_page(appending, buffers[i], &pages[i]);
+    }
+}
+
+/* Adds empty blocks at the end of the heap, and returns the first one. Anybody may find and use them from now on. */
+BlockNumber add_blocks(Relation heap, int count) {
+    PGAlignedBlock zeroes;
+
+    memset(zeroes.data, 0, BLCKSZ);
+    LockRelationForExtension(heap, ExclusiveLock);
+    const BlockNumber first = RelationGetNumberOfBlocks(heap);
+    for (int i = 0; i < count; i++) {
+        smgrextend(RelationGetSmgr(heap), MAIN_FORKNUM, first + static_cast<BlockNumber>(i), zeroes.data, false);
+    }
+    UnlockRelationForExtension(heap, ExclusiveLock);
+    return first;
+}
+
+/*
+ * The same where others append too: they need not wait for our buffers, but the pages have to be read, and somebody may
+ * have used one meanwhile, VACUUM or who tries the last page. RBM_ZERO_AND_LOCK would then wipe what is there. Returns
+ * how many pages were filled.
+ */
+int append_beside_others(const Appending *appending, const PageTuples *pages, int count,
+                         BufferAccessStrategy strategy) {
+    const BlockNumber first = add_blocks(appending->heap, count);
+    int filled = 0;
+
+    for (int i = 0; i < count; i++) {
+        CHECK_FOR_INTERRUPTS();
+        const Buffer buffer = ReadBufferExtended(appending->heap, MAIN_FORKNUM, first + static_cast<BlockNumber>(i),
+                                                 RBM_NORMAL, strategy);
+        LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+        if (PageIsNew(BufferGetPage(buffer))) {
+            install_page(appending, buffer, &pages[filled++]);
+        } else {
+            UnlockReleaseBuffer(buffer);
+        }
+    }
+    return filled;
+}
+
+/* The pages that the tuples from next on fill, most of them; returns how many. */
+int make_pages(const Appending *appending, int next, int count, PageTuples *pages, int most) {
+    bool full = true;
+    int made = 0;
+
+    while (made < most) {
+        const int on_page = count_for_page(appending, next, count, &full);
+        if (!full) {
+            break;
+        }
+        pages[made++] = {next, next + on_page};
+        next += on_page;
+    }
+    return made;
 }
 
 } // namespace
 
 bool takes_whole_pages(Relation heap) { return !RelationIsAccessibleInLogicalDecoding(heap); }
 
-int append_pages(Relation heap, HeapTuple *tuples, int count, CommandId command_id, BufferAccessStrategy strategy) {
+int append_pages(Relation heap, HeapTuple *tuples, int count, CommandId command_id, BufferAccessStrategy strategy,
+                 bool alone) {
     const Appending appending = {heap,
                                  tuples,
                                  GetCurrentTransactionId(),
@@ -165,35 +225,20 @@ int append_pages(Relation heap, HeapTuple *tuples, int count, CommandId command_
                                  RelationNeedsWAL(heap),
                                  RelationIsLogicallyLogged(heap)};
     PageTuples pages[kMostTogether];
-    Buffer buffers[kMostTogether];
-    const int most_together = pages_together();
     int done = 0;
 
     CheckForSerializableConflictIn(heap, nullptr, InvalidBlockNumber);
-    for (bool closed = true; closed;) {
-        int page_count = 0;
-        int next = done;
+    const int most = alone ? most_locked() : kMostTogether;
+    for (int made; (made = make_pages(&appending, done, count, pages, most)) > 0;) {
+        int filled = made;
 
         CHECK_FOR_INTERRUPTS();
-        for (; page_count < most_together; page_count++) {
-            const int on_page = count_for_page(&appending, next, count, &closed);
-            if (!closed) {
-                break;
-            }
-            pages[page_count] = {next, next + on_page};
-            next += on_page;
+        if (alone) {
+            append_alone(&appending, pages, made, strategy);
+        } else {
+            filled = append_beside_others(&appending, pages, made, strategy);
         }
-        add_pages(&appending, page_count, strategy, buffers);
-        XLogRecPtr lsn = InvalidXLogRecPtr;
-        for (int i = 0; i < page_count; i++) {
-            lsn = install_page(&appending, buffers[i], &pages[i]);
-        }
-        if (!XLogRecPtrIsInvalid(lsn)) {
-            /* The WAL writer need not wait for our commit to write it, and so our commit need not wait long for that.
-             */
-            XLogSetAsyncXactLSN(lsn);
-        }
-        done = next;
+        done = filled > 0 ? pages[filled - 1].to : done;
     }
     CheckForSerializableConflictIn(heap, nullptr, InvalidBlockNumber);
     pgstat_count_heap_insert(heap, done);

@@ -3,7 +3,7 @@
  *
  * It leaves what heap_multi_insert() leaves, in pages, WAL and statistics, and goes by its rules; what it does in
  * another way is how it comes by pages. These are always new ones at the end of the table, many of them made under one
- * extension lock, so nothing else can have written to them, and each is filled and logged once. Free space inside the
+ * extension lock, and each is filled and logged once. Free space inside the
  * table, and the last page that does not become full, are left to heap_multi_insert().
  */
 #pragma once
@@ -17,10 +17,11 @@ bool takes_whole_pages(Relation heap);
 
 /*
  * Appends the tuples, in their order, as long as they make full pages, and returns how many it has appended. Each of
- * them then has its place in t_self. None may need TOAST (see needs_toast). Memory comes from the current context, and
- * little of it.
+ * them then has its place in t_self. None may need TOAST (see needs_toast). alone: no other process is known to append
+ * to the heap.
  */
-int append_pages(Relation heap, HeapTuple *tuples, int count, CommandId command_id, BufferAccessStrategy strategy);
+int append_pages(Relation heap, HeapTuple *tuples, int count, CommandId command_id, BufferAccessStrategy strategy,
+                 bool alone);
 
 /* heap_prepare_insert() would have the tuple compressed or moved out of line. */
 inline bool needs_toast(HeapTuple tuple) { return HeapTupleHasExternal(tuple) || tuple->t_len > TOAST_TUPLE_THRESHOLD; }

@@ -15,12 +15,12 @@ constexpr int kMostBuffered = 1000;
 constexpr Size kMostBufferedBytes = 65535;
 
 /* Fewer are not worth the pages. */
-constexpr Size kEnoughForPages = Size{16} * BLCKSZ;
+constexpr Size kEnoughForPages = Size{4} * BLCKSZ;
 
 class HeapWriter : public Writer {
   public:
-    HeapWriter(Relation target, const Bitmapset *columns, bool whole_pages)
-        : Writer(TupleShape::Row), target_(target), columns_(columns), whole_pages_(whole_pages) {}
+    HeapWriter(Relation target, const Bitmapset *columns, bool whole_pages, bool alone)
+        : Writer(TupleShape::Row), target_(target), columns_(columns), whole_pages_(whole_pages), alone_(alone) {}
     void write(RecordRange *range) override;
     void finish() override {}
 
@@ -35,6 +35,7 @@ class HeapWriter : public Writer {
     Relation target_;
     const Bitmapset *columns_;
     bool whole_pages_;
+    bool alone_;
 };
 
 /* The buffers that loading goes round in, for as long as the process lives: a new ring would not stay in any bounds. */
@@ -122,7 +123,7 @@ void HeapWriter::put_on_pages(const Insertion *insertion) {
     /* Space that is free inside the table is to be used again: that is what heap_multi_insert() does. */
     if (size >= kEnoughForPages && !has_free_space(target_)) {
         range->at = kUnknown;
-        range->inserted += append_pages(target_, tuples, count, insertion->command_id, ring());
+        range->inserted += append_pages(target_, tuples, count, insertion->command_id, ring(), alone_);
     }
     pfree(tuples);
 }
@@ -213,8 +214,8 @@ void show_tuple(Insertion *insertion, HeapTuple tuple) {
     insertion->slot->tts_tableOid = tuple->t_tableOid;
 }
 
-Writer *make_heap_writer(Relation target, const Bitmapset *columns, bool whole_pages) {
-    return new (palloc(sizeof(HeapWriter))) HeapWriter(target, columns, whole_pages);
+Writer *make_heap_writer(Relation target, const Bitmapset *columns, bool whole_pages, bool alone) {
+    return new (palloc(sizeof(HeapWriter))) HeapWriter(target, columns, whole_pages, alone);
 }
 
 } // namespace movielens_ingest::pg

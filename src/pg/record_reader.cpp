@@ -11,7 +11,10 @@ namespace movielens_ingest::pg {
 namespace {
 
 constexpr size_t kPieceSize = 16 * 1024 * 1024;
-constexpr int kPieceRecords = 250000;
+/* So few that what is made of them stays in the processor's cache; but each piece takes a subtransaction. */
+constexpr int kPieceRecords = 4096;
+constexpr int kMostPieces = 32; /* of a chunk, as long as no piece gets more than */
+constexpr int kMostPieceRecords = 250000;
 constexpr int kPieceFields = 1000000;
 /* With its line end: one that is refused has to fit into a row of rejected_rows, beside the reason. */
 constexpr size_t kLongestRecord = 1024 * 1024 * 1024 - 64 * 1024;
@@ -151,7 +154,9 @@ RecordReader *open_record_reader(const Import *import, const core::Chunk *chunk)
     reader->buffer = static_cast<char *>(palloc(reader->buffer_size));
     reader->fields = Max(import->column_count, 1);
     reader->line_end_size = dialect_of(import).line_end == core::LineEnd::CrLf ? 2 : 1;
-    reader->most_records = Max(Min(kPieceRecords, kPieceFields / reader->fields), 1);
+    const auto records = static_cast<int>(
+        Min((chunk->end_row - chunk->start_row) / kMostPieces + 1, static_cast<uint64>(kMostPieceRecords)));
+    reader->most_records = Max(Min(Max(kPieceRecords, records), kPieceFields / reader->fields), 1);
     reader->capacity = Min(1024, reader->most_records);
     reader->records = static_cast<RecordPlace *>(palloc(sizeof(RecordPlace) * static_cast<Size>(reader->capacity)));
     reader->ends = static_cast<uint32 *>(palloc(room_for_ends(reader)));

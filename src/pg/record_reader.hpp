@@ -47,8 +47,8 @@ struct RecordReader;
 /* Opens the file, in the current transaction; memory comes from the current context. Raises 55000 if it has changed. */
 RecordReader *open_record_reader(const Import *import, const core::Chunk *chunk);
 
-/* The next piece: a chunk of up to 16 MB, 250,000 records and a million fields is one, a larger one several. False:
- * there is no more. */
+/* The next piece: up to 16 MB, a million fields, and 4,096 records (more of a chunk that would take more than 32).
+ * False: there is no more. */
 bool read_piece(RecordReader *reader, Piece *piece);
 
 /* Bytes of the chunk that have been read. */
