@@ -36,6 +36,7 @@ sub parse_pages
 	{
 		my ($lower, $upper) = unpack('x12 v2', substr($bytes, $page, 16));
 		my $above = 8192;
+		next if $lower == 0; # a new page: who waits for the extension lock adds some for others (RelationAddExtraBlocks)
 		substr($bytes, $page, 10) = "\0" x 10;
 		for my $pointer (unpack('V*', substr($bytes, $page + 24, $lower - 24)))
 		{
@@ -152,7 +153,7 @@ for my $order (1 .. 6)
 	same_as_copy("alignments $order", 'CREATE TABLE t (' . join(', ', map { "c$_ $types[$_]" } 0 .. $#types) . ')', join(',', map { "c$_" } 0 .. $#types), 2500,
 		sub { my ($n) = @_; return join(',', map { $n % 2 && rand() < 0.15 ? '' : $values{$_}->() } @types) });
 }
-same_as_copy('empty texts are not null', 'CREATE TABLE t (a text, b varchar, c integer)', 'a,b,c', 6000,
+same_as_copy('empty texts are not null', 'CREATE TABLE t (a text, b varchar, c integer)', 'a,b,c', 4000,
 	sub { my ($n) = @_; return join(',', $n % 2 ? '' : 'x', $n % 3 ? '' : 'x', $n) }, null_string => 'x');
 
 # --- long values ---
