@@ -71,24 +71,23 @@ int record_at(const RecordRange *range, ItemPointer place) {
 void insert_sorted(Insertion *insertion, const Index *index, Tuplesortstate *sort) {
     Datum values[INDEX_MAX_KEYS];
     bool nulls[INDEX_MAX_KEYS];
-    ItemPointerData place;
 
-    ItemPointerSetInvalid(&place);
+    ItemPointerSetInvalid(&insertion->entry);
     PG_TRY();
     {
         for (IndexTuple entry; (entry = tuplesort_getindextuple(sort, true)) != nullptr;) {
             CHECK_FOR_INTERRUPTS();
             ResetPerTupleExprContext(insertion->estate);
-            place = entry->t_tid;
+            insertion->entry = entry->t_tid;
             index_deform_tuple(entry, RelationGetDescr(index->relation), values, nulls);
             const MemoryContext context = MemoryContextSwitchTo(GetPerTupleMemoryContext(insertion->estate));
-            insert_entry(insertion, index, values, nulls, &place);
+            insert_entry(insertion, index, values, nulls, &insertion->entry);
             MemoryContextSwitchTo(context);
         }
     }
     PG_CATCH();
     {
-        insertion->range->at = record_at(insertion->range, &place);
+        insertion->range->at = record_at(insertion->range, &insertion->entry);
         PG_RE_THROW();
     }
     PG_END_TRY();

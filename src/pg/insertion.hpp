@@ -16,6 +16,7 @@ struct Insertion {
     TupleDesc desc;       /* a copy, so that a thousand slots need not be counted as users of the relation's own */
     TupleTableSlot *slot; /* for a tuple of the caller's */
     RecordRange *range;
+    ItemPointerData entry; /* the tuple whose sorted entry is being inserted */
 };
 
 /* Shows the record's tuple in the slot, with its place. It stays the caller's. */
