@@ -19,6 +19,7 @@ SOURCES = \
 	src/core/unquoted_records.cpp \
 	src/pg/background_process.cpp \
 	src/pg/batch.cpp \
+	src/pg/batch_ends.cpp \
 	src/pg/batch_indexes.cpp \
 	src/pg/batch_order.cpp \
 	src/pg/cancel_import.cpp \

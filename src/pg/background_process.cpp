@@ -2,6 +2,23 @@
 
 namespace movielens_ingest::pg {
 
+namespace {
+
+/*
+ * A chunk takes some megabytes, and gives them back at its end. The C library would return them to the system, which
+ * would have to clear them again for the next chunk: a tenth of the time of loading. What is freed beyond a chunk's
+ * worth does go back.
+ */
+void keep_freed_memory() {
+#ifdef M_TRIM_THRESHOLD
+    constexpr int kKept = 32 * 1024 * 1024;
+    (void)mallopt(M_MMAP_THRESHOLD, kKept);
+    (void)mallopt(M_TRIM_THRESHOLD, kKept);
+#endif
+}
+
+} // namespace
+
 BackgroundWorkerHandle *register_process(const char *function, const char *type, const char *name,
                                          const void *arguments, Size size, int restart_time) {
     BackgroundWorker worker;
@@ -28,19 +45,6 @@ void require_postmaster() {
 }
 
 void wake_postmaster() { SendPostmasterSignal(PMSIGNAL_BACKGROUND_WORKER_CHANGE); }
-
-/*
- * A chunk takes some megabytes, and gives them back at its end. The C library would return them to the system, which
- * would have to clear them again for the next chunk: a tenth of the time of loading. What is freed beyond a chunk's
- * worth does go back.
- */
-static void keep_freed_memory() {
-#ifdef M_TRIM_THRESHOLD
-    constexpr int kKept = 32 * 1024 * 1024;
-    (void)mallopt(M_MMAP_THRESHOLD, kKept);
-    (void)mallopt(M_TRIM_THRESHOLD, kKept);
-#endif
-}
 
 void begin_process(void *arguments, Size size) {
     /* The default ends the process from within the handler (bgworker_die, before PostgreSQL 19). */

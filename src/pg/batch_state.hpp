@@ -26,6 +26,17 @@ struct Batch {
     TimestampTz refreshed; /* when the counts were last written */
 };
 
+/* --- batch_ends.cpp: how imports end --- */
+
+/* No chunk of the import is handed out any more; it ends when nobody loads one. */
+void fail_import(Batch *batch, int index, const ErrorData *error);
+/* The files that reference this one's table, which ended like that, cannot be loaded any more. */
+void fail_dependents(Batch *batch, int index, const char *status);
+/* Writes its end. status: null for what its chunks make of it; sqlstate and error go with a status. */
+void end_member(Batch *batch, int index, const char *status, const char *sqlstate, const char *error);
+/* Ends the imports that failed or are to be cancelled, once nobody loads their chunks any more. */
+void end_given_up(Batch *batch);
+
 /* SQLSTATE and message of an error, for the life of the process. */
 const ErrorData *keep_error(const ErrorData *error);
 

@@ -9,8 +9,9 @@ namespace {
 /* Blocks that are added under one extension lock: those of a piece as a rule. */
 constexpr int kMostTogether = 256;
 
-/* Of new pages whose buffers are locked. Of a small cache: StrategyGetBuffer() wants one that is not pinned. */
-int most_locked() { return Max(Min(32, NBuffers / 64), 1); }
+/* New pages whose buffers are locked; fewer of a small cache: StrategyGetBuffer() wants one that is not pinned. */
+constexpr int kMostLocked = 32;
+int most_locked() { return Max(Min(kMostLocked, NBuffers / 64), 1); }
 
 /* The tuples of one page: [from, to). */
 struct PageTuples {
@@ -121,9 +122,7 @@ XLogRecPtr log_page(const Appending *appending, Buffer buffer, const PageTuples 
     return XLogInsert(RM_HEAP2_ID, XLOG_HEAP2_MULTI_INSERT | XLOG_HEAP_INIT_PAGE);
 }
 
-/* Returns where its record ends, if there is one. */
-XLogRecPtr install_page(const Appending *appending, Buffer buffer, const PageTuples *of_page) {
-    XLogRecPtr lsn = InvalidXLogRecPtr;
+void install_page(const Appending *appending, Buffer buffer, const PageTuples *of_page) {
     PGAlignedBlock wal; /* a page's tuples take less in the record than on the page */
     const Page page = BufferGetPage(buffer);
 
@@ -132,12 +131,11 @@ XLogRecPtr install_page(const Appending *appending, Buffer buffer, const PageTup
     MarkBufferDirty(buffer);
     if (appending->logged) {
         /* PageSetLSN is a macro that evaluates it twice. */
-        lsn = log_page(appending, buffer, of_page, wal.data, size);
+        const XLogRecPtr lsn = log_page(appending, buffer, of_page, wal.data, size);
         PageSetLSN(page, lsn);
     }
     END_CRIT_SECTION();
     UnlockReleaseBuffer(buffer);
-    return lsn;
 }
 
 /*
@@ -145,7 +143,7 @@ XLogRecPtr install_page(const Appending *appending, Buffer buffer, const PageTup
  * P_NEW, and for nothing else), but buffers are cleaned for them while we have the extension lock.
  */
 void append_alone(const Appending *appending, const PageTuples *pages, int count, BufferAccessStrategy strategy) {
-    Buffer buffers[kMostTogether];
+    Buffer buffers[kMostLocked];
 
     LockRelationForExtension(appending->heap, ExclusiveLock);
     for (int i = 0; i < count; i++) {
