@@ -34,6 +34,7 @@ SOURCES = \
 	src/pg/field_conversion.cpp \
 	src/pg/foreign_keys.cpp \
 	src/pg/header.cpp \
+	src/pg/heap_extension.cpp \
 	src/pg/heap_pages.cpp \
 	src/pg/heap_writer.cpp \
 	src/pg/identity.cpp \
@@ -102,6 +103,7 @@ SOURCES = \
 	src/pg/validation_worker.cpp \
 	src/pg/worker.cpp \
 	src/pg/worker_pool.cpp \
+	src/pg/write_behind.cpp \
 	src/pg/writer_choice.cpp
 
 OBJS = $(SOURCES:.cpp=.o)

@@ -25,8 +25,7 @@ void make_writer(ChunkWork *work, const Loader *loader, const Import *import) {
     if (choice.kind != WriterKind::Spi) {
         const Bitmapset *columns = column_numbers(work->target, import->columns, import->column_count);
         work->former = make_tuple_former(import, work->target, TupleShape::Row);
-        work->writer =
-            make_heap_writer(work->target, columns, choice.kind == WriterKind::Pages, loader->shared->slots == 1);
+        work->writer = make_heap_writer(work->target, columns, choice.kind == WriterKind::Pages);
     } else {
         work->former = make_tuple_former(import, work->target, TupleShape::Fields);
         work->writer =

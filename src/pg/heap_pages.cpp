@@ -1,17 +1,15 @@
 #include "pg/heap_pages.hpp"
 
+#include "pg/heap_extension.hpp"
 #include "pg/pg.hpp"
+#include "pg/write_behind.hpp"
 
 namespace movielens_ingest::pg {
 
 namespace {
 
-/* Blocks that are added under one extension lock: those of a piece as a rule. */
-constexpr int kMostTogether = 256;
-
-/* New pages whose buffers are locked; fewer of a small cache: StrategyGetBuffer() wants one that is not pinned. */
-constexpr int kMostLocked = 32;
-int most_locked() { return Max(Min(kMostLocked, NBuffers / 64), 1); }
+/* New pages at once; fewer of a small cache: StrategyGetBuffer() wants a buffer that is not pinned. */
+int most_pages() { return Max(Min(kMostNewPages, NBuffers / 64), 1); }
 
 /* The tuples of one page: [from, to). */
 struct PageTuples {
@@ -138,61 +136,6 @@ void install_page(const Appending *appending, Buffer buffer, const PageTuples *o
     UnlockReleaseBuffer(buffer);
 }
 
-/*
- * Fills so many new pages. Their buffers are locked before anybody can see the pages (ReadBuffer_common does that for
- * P_NEW, and for nothing else), but buffers are cleaned for them while we have the extension lock.
- */
-void append_alone(const Appending *appending, const PageTuples *pages, int count, BufferAccessStrategy strategy) {
-    Buffer buffers[kMostLocked];
-
-    LockRelationForExtension(appending->heap, ExclusiveLock);
-    for (int i = 0; i < count; i++) {
-        buffers[i] = ReadBufferExtended(appending->heap, MAIN_FORKNUM, P_NEW, RBM_ZERO_AND_LOCK, strategy);
-    }
-    UnlockRelationForExtension(appending->heap, ExclusiveLock);
-    for (int i = 0; i < count; i++) {
-        install_page(appending, buffers[i], &pages[i]);
-    }
-}
-
-/* Adds empty blocks at the end of the heap, and returns the first one. Anybody may find and use them from now on. */
-BlockNumber add_blocks(Relation heap, int count) {
-    PGAlignedBlock zeroes;
-
-    memset(zeroes.data, 0, BLCKSZ);
-    LockRelationForExtension(heap, ExclusiveLock);
-    const BlockNumber first = RelationGetNumberOfBlocks(heap);
-    for (int i = 0; i < count; i++) {
-        smgrextend(RelationGetSmgr(heap), MAIN_FORKNUM, first + static_cast<BlockNumber>(i), zeroes.data, false);
-    }
-    UnlockRelationForExtension(heap, ExclusiveLock);
-    return first;
-}
-
-/*
- * The same where others append too: they need not wait for our buffers, but the pages have to be read, and somebody may
- * have used one meanwhile, VACUUM or who tries the last page. RBM_ZERO_AND_LOCK would then wipe what is there. Returns
- * how many pages were filled.
- */
-int append_beside_others(const Appending *appending, const PageTuples *pages, int count,
-                         BufferAccessStrategy strategy) {
-    const BlockNumber first = add_blocks(appending->heap, count);
-    int filled = 0;
-
-    for (int i = 0; i < count; i++) {
-        CHECK_FOR_INTERRUPTS();
-        const Buffer buffer = ReadBufferExtended(appending->heap, MAIN_FORKNUM, first + static_cast<BlockNumber>(i),
-                                                 RBM_NORMAL, strategy);
-        LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-        if (PageIsNew(BufferGetPage(buffer))) {
-            install_page(appending, buffer, &pages[filled++]);
-        } else {
-            UnlockReleaseBuffer(buffer);
-        }
-    }
-    return filled;
-}
-
 /* The pages that the tuples from next on fill, most of them; returns how many. */
 int make_pages(const Appending *appending, int next, int count, PageTuples *pages, int most) {
     bool full = true;
@@ -213,8 +156,7 @@ int make_pages(const Appending *appending, int next, int count, PageTuples *page
 
 bool takes_whole_pages(Relation heap) { return !RelationIsAccessibleInLogicalDecoding(heap); }
 
-int append_pages(Relation heap, HeapTuple *tuples, int count, CommandId command_id, BufferAccessStrategy strategy,
-                 bool alone) {
+int append_pages(Relation heap, HeapTuple *tuples, int count, CommandId command_id, BufferAccessStrategy strategy) {
     const Appending appending = {heap,
                                  tuples,
                                  GetCurrentTransactionId(),
@@ -222,21 +164,20 @@ int append_pages(Relation heap, HeapTuple *tuples, int count, CommandId command_
                                  static_cast<Size>(RelationGetTargetPageFreeSpace(heap, HEAP_DEFAULT_FILLFACTOR)),
                                  RelationNeedsWAL(heap),
                                  RelationIsLogicallyLogged(heap)};
-    PageTuples pages[kMostTogether];
+    PageTuples pages[kMostNewPages];
+    Buffer buffers[kMostNewPages];
     int done = 0;
 
     CheckForSerializableConflictIn(heap, nullptr, InvalidBlockNumber);
-    const int most = alone ? most_locked() : kMostTogether;
-    for (int made; (made = make_pages(&appending, done, count, pages, most)) > 0;) {
-        int filled = made;
-
+    for (int made; (made = make_pages(&appending, done, count, pages, most_pages())) > 0;) {
         CHECK_FOR_INTERRUPTS();
-        if (alone) {
-            append_alone(&appending, pages, made, strategy);
-        } else {
-            filled = append_beside_others(&appending, pages, made, strategy);
+        write_out_filled(heap, strategy);
+        add_pages(heap, made, strategy, buffers);
+        for (int i = 0; i < made; i++) {
+            remember_filled(heap, BufferGetBlockNumber(buffers[i]));
+            install_page(&appending, buffers[i], &pages[i]);
         }
-        done = filled > 0 ? pages[filled - 1].to : done;
+        done = pages[made - 1].to;
     }
     CheckForSerializableConflictIn(heap, nullptr, InvalidBlockNumber);
     pgstat_count_heap_insert(heap, done);

@@ -17,11 +17,9 @@ bool takes_whole_pages(Relation heap);
 
 /*
  * Appends the tuples, in their order, as long as they make full pages, and returns how many it has appended. Each of
- * them then has its place in t_self. None may need TOAST (see needs_toast). alone: no other process is known to append
- * to the heap.
+ * them then has its place in t_self. None may need TOAST (see needs_toast).
  */
-int append_pages(Relation heap, HeapTuple *tuples, int count, CommandId command_id, BufferAccessStrategy strategy,
-                 bool alone);
+int append_pages(Relation heap, HeapTuple *tuples, int count, CommandId command_id, BufferAccessStrategy strategy);
 
 /* heap_prepare_insert() would have the tuple compressed or moved out of line. */
 inline bool needs_toast(HeapTuple tuple) { return HeapTupleHasExternal(tuple) || tuple->t_len > TOAST_TUPLE_THRESHOLD; }

@@ -19,8 +19,8 @@ constexpr Size kEnoughForPages = Size{4} * BLCKSZ;
 
 class HeapWriter : public Writer {
   public:
-    HeapWriter(Relation target, const Bitmapset *columns, bool whole_pages, bool alone)
-        : Writer(TupleShape::Row), target_(target), columns_(columns), whole_pages_(whole_pages), alone_(alone) {}
+    HeapWriter(Relation target, const Bitmapset *columns, bool whole_pages)
+        : Writer(TupleShape::Row), target_(target), columns_(columns), whole_pages_(whole_pages) {}
     void write(RecordRange *range) override;
     void finish() override {}
 
@@ -35,7 +35,6 @@ class HeapWriter : public Writer {
     Relation target_;
     const Bitmapset *columns_;
     bool whole_pages_;
-    bool alone_;
 };
 
 /* The buffers that loading goes round in, for as long as the process lives: a new ring would not stay in any bounds. */
@@ -123,7 +122,7 @@ void HeapWriter::put_on_pages(const Insertion *insertion) {
     /* Space that is free inside the table is to be used again: that is what heap_multi_insert() does. */
     if (size >= kEnoughForPages && !has_free_space(target_)) {
         range->at = kUnknown;
-        range->inserted += append_pages(target_, tuples, count, insertion->command_id, ring(), alone_);
+        range->inserted += append_pages(target_, tuples, count, insertion->command_id, ring());
     }
     pfree(tuples);
 }
@@ -214,8 +213,8 @@ void show_tuple(Insertion *insertion, HeapTuple tuple) {
     insertion->slot->tts_tableOid = tuple->t_tableOid;
 }
 
-Writer *make_heap_writer(Relation target, const Bitmapset *columns, bool whole_pages, bool alone) {
-    return new (palloc(sizeof(HeapWriter))) HeapWriter(target, columns, whole_pages, alone);
+Writer *make_heap_writer(Relation target, const Bitmapset *columns, bool whole_pages) {
+    return new (palloc(sizeof(HeapWriter))) HeapWriter(target, columns, whole_pages);
 }
 
 } // namespace movielens_ingest::pg

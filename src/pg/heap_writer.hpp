@@ -11,9 +11,8 @@ namespace movielens_ingest::pg {
 
 /*
  * In the current memory context. columns: that the file loads, by column_numbers(). whole_pages: where tuples fill
- * pages these are appended to the table (alone: by no other process of this import); otherwise heap_multi_insert() puts
- * all tuples where there is room.
+ * pages these are appended to the table; otherwise heap_multi_insert() puts all tuples where there is room.
  */
-Writer *make_heap_writer(Relation target, const Bitmapset *columns, bool whole_pages, bool alone);
+Writer *make_heap_writer(Relation target, const Bitmapset *columns, bool whole_pages);
 
 } // namespace movielens_ingest::pg

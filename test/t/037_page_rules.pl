@@ -177,6 +177,41 @@ like($messages, qr/"t" is written by multi_insert: logical decoding reads it as 
 fails_like($node, "SET movielens_ingest.writer = pages; SELECT ml_import('$file', 't')", '0A000', qr/cannot import into table "t" by writer "pages"/, '... not by pages');
 is(outcome(load('auto', $file, $three)), "Completed - $count 0 0", '... and loaded');
 
+# --- the end of a segment, and of the space there is ---
+
+# The table's file ends a few pages before a segment does; all of them are empty.
+sub file_of { return $node->data_dir . '/' . sql(q(SELECT pg_relation_filepath('t'))) }
+my $in_segment = sql(q(SELECT setting FROM pg_settings WHERE name = 'segment_size'));
+new_table('TABLE t (id integer, name text)');
+my $path = file_of();
+$node->stop;
+truncate($path, ($in_segment - 100) * 8192) or die "cannot make $path longer: $!";
+$node->start;
+is(outcome(load('pages', $file, "$three, max_workers => 2")), "Completed - $count 0 0", 'from one segment into the next: loaded');
+ok(-e "$path.1", '... which has a file');
+sql("SET client_min_messages = warning; DROP TABLE IF EXISTS copied; CREATE TABLE copied (LIKE t); COPY copied FROM '$file' (FORMAT csv, HEADER)");
+is(sql('SELECT count(*) FROM (SELECT * FROM t EXCEPT ALL SELECT * FROM copied) d') . ' ' . sql('SELECT count(*) FROM t'), "0 $count", '... and holds what COPY brings');
+is(sql(q(SELECT count(*) FROM verify_heapam('t', startblock => 130900))), 0, '... in good order');
+
+# Files cannot grow past 32 MB: neither those that are reserved, nor those that are written.
+my $rows = 45000;
+my $wide = write_file('wide.csv', "id,name\n" . join('', map { "$_," . ($_ % 10) x 900 . "\n" } 1 .. $rows));
+for my $writer ('pages', 'multi_insert')
+{
+	new_table('TABLE t (id integer, name text)');
+	my $postmaster = (split(/\n/, slurp_file($node->data_dir . '/postmaster.pid')))[0];
+	system_or_bail('prlimit', "--pid=$postmaster", '--fsize=33554432:unlimited');
+	my $row = load($writer, $wide, 'chunk_size => 1000, min_chunks => 1, max_workers => 2');
+	is($row->{status}, 'Failed', "$writer, no space: Failed");
+	like($row->{error}, qr/could not (extend|write to) file "base\/.*": File too large/, '... and says why');
+	is(sql('SELECT count(*), count(DISTINCT id) FROM t'), "$row->{success_count}|$row->{success_count}", '... what is in is counted');
+	cmp_ok($row->{success_count}, '>', 20000, '... and most of what there was space for');
+	system_or_bail('prlimit', "--pid=$postmaster", '--fsize=unlimited:unlimited');
+	sql("SELECT ml_resume($row->{id})");
+	is(outcome(wait_import($node, $row->{id})), "Completed - $rows 0 0", '... with space it is resumed');
+	is(sql('SELECT count(*), count(DISTINCT id) FROM t') . ' ' . sql(q(SELECT count(*) FROM verify_heapam('t'))), "$rows|$rows 0", '... each row, once');
+}
+
 # --- the smallest cache of pages ---
 
 $node->append_conf('postgresql.conf', "shared_buffers = '128kB'\nmax_connections = 10\nmax_wal_senders = 0\nautovacuum_max_workers = 1\nwal_level = replica");
