@@ -176,6 +176,11 @@ Next advance(Batch *batch) {
     int64 number;
     bool all_ended = true;
 
+    if (take_own_chunk(shared, 0, &import, &number)) {
+        batch->current = import;
+        load_chunk(loader, import, number, Company::Others);
+        return Next::Again;
+    }
     for (int i = 0; i < batch->count; i++) {
         all_ended = all_ended && batch->ended[i];
         if (batch->ended[i] || batch->failures[i] != nullptr || !import_is_drained(shared, i) ||
@@ -330,6 +335,7 @@ void prepare(Batch *batch, int64 batch_id) {
     for (int i = 0; i < batch->count; i++) {
         add_shared_import(loader->shared, batch->members[i].id, batch->references[i]);
     }
+    loader->leave = int64{kPlanAhead} * loader->shared->slots;
     batch->pool = make_worker_pool(loader, segment);
     hold_locks(batch);
 

@@ -36,6 +36,16 @@ void withdraw_at_exit(int, Datum) {
     withdraw_attempt();
 }
 
+/*
+ * The attempt at the next chunk begins in the transaction that ends the one before: that is one flush of WAL less.
+ */
+void begin_next(Loader *loader, const Import *import) {
+    const int64 number = take_next_chunk(loader->shared, loader->slot, loader->leave);
+
+    loader->next_begun =
+        number > 0 && begin_attempt(&loader->ledger, import->id, number, kCrashesBeforeAlone - 1, false, &loader->next);
+}
+
 } // namespace
 
 bool begin_attempt_at(Loader *loader, const Import *import, int64 number, Company company, LedgerChunk *chunk) {
@@ -45,9 +55,16 @@ bool begin_attempt_at(Loader *loader, const Import *import, int64 number, Compan
         before_shmem_exit(withdraw_at_exit, Datum(0));
         registered = true;
     }
+    if (loader->next_begun) {
+        Assert(static_cast<int64>(loader->next.chunk.number) == number);
+        loader->next_begun = false;
+        *chunk = loader->next;
+        return true;
+    }
     begin_transaction(&loader->identity);
     const int most_crashes = company == Company::Alone ? INT_MAX : kCrashesBeforeAlone - 1;
-    const bool pending = begin_attempt(&loader->ledger, import->id, number, most_crashes, chunk);
+    const bool pending =
+        begin_attempt(&loader->ledger, import->id, number, most_crashes, company == Company::Alone, chunk);
     commit_transaction();
     if (pending) {
         busy_chunk_id = chunk->id;
@@ -71,6 +88,9 @@ ErrorData *try_chunk(Loader *loader, const Import *import, const LedgerChunk *ch
             set_constraints_immediate();
             const ChunkCounts counts = write_chunk(loader, import, chunk);
             complete_chunk(&loader->ledger, chunk->id, &counts);
+            if (company == Company::Others) {
+                begin_next(loader, import);
+            }
             end->rows = counts.loaded + counts.rejected + counts.skipped;
             end->rejected = counts.rejected;
             end->bytes = static_cast<int64>(chunk->chunk.end_byte - chunk->chunk.start_byte);
@@ -81,6 +101,7 @@ ErrorData *try_chunk(Loader *loader, const Import *import, const LedgerChunk *ch
     PG_CATCH();
     {
         error = abort_transaction(context);
+        loader->next_begun = false;
         forget_refused(loader->shared, loader->slot);
     }
     PG_END_TRY();
@@ -91,6 +112,10 @@ ErrorData *try_chunk(Loader *loader, const Import *import, const LedgerChunk *ch
     if (error == nullptr && end->rows > 0) {
         end->how = ChunkEnd::How::Completed;
         forget_attempt();
+        if (loader->next_begun) {
+            busy_chunk_id = loader->next.id;
+            busy = loader;
+        }
     } else if (error == nullptr) {
         withdraw_attempt(); /* somebody else has it, or had */
     }
@@ -100,13 +125,14 @@ ErrorData *try_chunk(Loader *loader, const Import *import, const LedgerChunk *ch
 void forget_attempt() { busy = nullptr; }
 
 void withdraw_attempt() {
-    const Loader *loader = busy;
+    Loader *loader = busy;
     Ledger ledger;
 
     if (loader == nullptr) {
         return;
     }
     busy = nullptr;
+    loader->next_begun = false;
     begin_transaction(&loader->identity);
     if (can_open_ledger_now(loader->ledger.files) && reopen_ledger(loader->ledger.files, &ledger)) {
         uncount_crash(&ledger, busy_chunk_id);

@@ -13,7 +13,10 @@ namespace movielens_ingest::pg {
 constexpr int kCrashesBeforeAlone = 2; /* then a chunk is loaded while nothing else of the batch is */
 constexpr int kMostCrashes = 3;        /* then it is given up */
 
-/* Counts the attempt. False: the chunk is not Pending, or only to be loaded in other company. */
+/*
+ * Counts the attempt, if it has not begun with the end of the one before. False: the chunk is not Pending, or only to
+ * be loaded in other company.
+ */
 bool begin_attempt_at(Loader *loader, const Import *import, int64 number, Company company, LedgerChunk *chunk);
 
 /*

@@ -147,7 +147,7 @@ void load_chunk(Loader *loader, int index, int64 number, Company company) {
     LedgerChunk chunk;
     bool again = true;
 
-    if (loader->slot > 0) {
+    if (loader->slot > 0 && !loader->next_begun) {
         /* A signal that came too late was for the chunk before; of this one's import the shared memory tells. */
         QueryCancelPending = false;
         again = !import_is_cancelled(loader->shared, index);

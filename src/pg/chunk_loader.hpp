@@ -18,6 +18,9 @@ struct Loader {
     Import *imports[kMostImports]; /* by their index in shared; null: not read yet */
     uint32 held;                   /* by index: the imports whose locks a worker holds */
     int slot;                      /* 0: the leader */
+    int64 leave;                   /* so many chunks are left to others before one is taken beforehand */
+    bool next_begun;               /* the attempt at the chunk that was taken beforehand has begun: */
+    LedgerChunk next;              /* this one */
     void (*look_around)(Loader *); /* the leader's other duties, done between chunks and in pauses; or null */
 };
 

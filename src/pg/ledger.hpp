@@ -255,9 +255,11 @@ bool forget_deferred_index(const Ledger *ledger, Oid index);
 void add_chunks(const Ledger *ledger, const Import *import, const core::Chunk *chunks, int count);
 /*
  * Counts an attempt at a chunk, and a crash, for that is what it will be if nothing is heard of it again; and reads the
- * chunk. False: it is not Pending, or was in more crashes than most_crashes.
+ * chunk. False: it is not Pending, or was in more crashes than most_crashes, or another process has it in hand. wait:
+ * for that process, to see what becomes of it.
  */
-bool begin_attempt(const Ledger *ledger, int64 import_id, int64 number, int most_crashes, LedgerChunk *chunk);
+bool begin_attempt(const Ledger *ledger, int64 import_id, int64 number, int most_crashes, bool wait,
+                   LedgerChunk *chunk);
 /* It was no crash. Does nothing when somebody holds the chunk's row. */
 void uncount_crash(const Ledger *ledger, int64 chunk_id);
 /*

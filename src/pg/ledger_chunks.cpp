@@ -53,14 +53,16 @@ void add_chunks(const Ledger *ledger, const Import *import, const core::Chunk *c
     }
 }
 
-bool begin_attempt(const Ledger *ledger, int64 import_id, int64 number, int most_crashes, LedgerChunk *chunk) {
+bool begin_attempt(const Ledger *ledger, int64 import_id, int64 number, int most_crashes, bool wait,
+                   LedgerChunk *chunk) {
+    const char *text =
+        psprintf("UPDATE ledger.process_chunks SET attempts = attempts + 1, crashes = crashes + 1 WHERE id ="
+                 " (SELECT id FROM ledger.process_chunks WHERE uploaded_file_id = $1 AND chunk_number = $2"
+                 " AND status = 'Pending' AND crashes <= $3 FOR UPDATE %s)"
+                 " RETURNING id, start_row, end_row, start_byte, end_byte, start_line, checksum, attempts::bigint",
+                 wait ? "" : "SKIP LOCKED");
     const StatementScope scope = begin_statement(ledger);
-    const bool found =
-        run_statement(ledger,
-                      "UPDATE ledger.process_chunks SET attempts = attempts + 1, crashes = crashes + 1"
-                      " WHERE uploaded_file_id = $1 AND chunk_number = $2 AND status = 'Pending' AND crashes <= $3"
-                      " RETURNING id, start_row, end_row, start_byte, end_byte, start_line, checksum, attempts::bigint",
-                      {param(import_id), param(number), param(most_crashes)}) > 0;
+    const bool found = run_statement(ledger, text, {param(import_id), param(number), param(most_crashes)}) > 0;
     if (found) {
         chunk->id = result_int64(0, 1);
         chunk->chunk.number = static_cast<uint64_t>(number);

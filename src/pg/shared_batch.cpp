@@ -49,6 +49,12 @@ void clear_slot(SharedSlot *slot) {
     pg_atomic_write_u64(&slot->rows, 0);
 }
 
+/* By chunks that are to be handed out only. */
+int64 chunks_left(const SharedImport *import) { return import->ready_chunks - import->next_chunk + 1; }
+
+/* Only a tenth at most of its chunks is left to be handed out. */
+bool is_nearly_loaded(const SharedImport *import) { return chunks_left(import) <= import->ready_chunks / 10; }
+
 void fill_slot(SharedBatch *batch, int slot, int index, int64 number, TimestampTz time) {
     SharedImport *import = &batch->imports[index];
 
@@ -61,6 +67,19 @@ void fill_slot(SharedBatch *batch, int slot, int index, int64 number, TimestampT
     batch->slot[slot].pid = MyProcPid;
     batch->slot[slot].import = index;
     batch->slot[slot].chunk = number;
+}
+
+/* Fills the slot with what it has taken beforehand. */
+bool fill_slot_with_own(SharedBatch *batch, int slot, TimestampTz time) {
+    SharedSlot *own = &batch->slot[slot];
+
+    if (own->next_chunk == 0) {
+        return false;
+    }
+    batch->imports[own->next_import].running--; /* it counts already */
+    fill_slot(batch, slot, own->next_import, own->next_chunk, time);
+    own->next_chunk = 0;
+    return true;
 }
 
 } // namespace
@@ -286,6 +305,11 @@ bool take_chunk(SharedBatch *batch, int slot, bool wait, int *index, int64 *numb
 
         SpinLockAcquire(&batch->mutex);
         later = false;
+        if (fill_slot_with_own(batch, slot, time)) {
+            taken = true;
+            *index = batch->slot[slot].import;
+            *number = batch->slot[slot].chunk;
+        }
         for (int i = 0; i < batch->import_count && !taken; i++) {
             SharedImport *import = &batch->imports[i];
 
@@ -307,6 +331,34 @@ bool take_chunk(SharedBatch *batch, int slot, bool wait, int *index, int64 *numb
         ConditionVariableCancelSleep();
     }
     return taken;
+}
+
+bool take_own_chunk(SharedBatch *batch, int slot, int *index, int64 *number) {
+    const TimestampTz time = GetCurrentTimestamp();
+
+    SpinLockAcquire(&batch->mutex);
+    const bool taken = fill_slot_with_own(batch, slot, time);
+    *index = batch->slot[slot].import;
+    *number = batch->slot[slot].chunk;
+    SpinLockRelease(&batch->mutex);
+    return taken;
+}
+
+int64 take_next_chunk(SharedBatch *batch, int slot, int64 left) {
+    SharedSlot *own = &batch->slot[slot];
+
+    SpinLockAcquire(&batch->mutex);
+    SharedImport *import = &batch->imports[own->import];
+    /* Near the end a leader has other things to do first: see analyze_early(). */
+    if (own->next_chunk == 0 && has_chunk(batch, import) && !batch->exclusive && chunks_left(import) > left &&
+        !is_nearly_loaded(import)) {
+        own->next_import = own->import;
+        own->next_chunk = import->next_chunk++;
+        import->running++;
+    }
+    const int64 number = own->next_chunk;
+    SpinLockRelease(&batch->mutex);
+    return number;
 }
 
 void take_left_chunk(SharedBatch *batch, int import, int64 number) {
@@ -366,13 +418,21 @@ void finish_chunk(SharedBatch *batch, int slot, const ChunkEnd *end) {
 }
 
 bool abandoned_chunk(SharedBatch *batch, int slot, int *import, int64 *number) {
+    SharedSlot *abandoned = &batch->slot[slot];
+
     SpinLockAcquire(&batch->mutex);
-    *import = batch->slot[slot].import;
-    *number = batch->slot[slot].chunk;
+    if (abandoned->import >= 0 && abandoned->next_chunk != 0) {
+        batch->imports[abandoned->next_import].running--;
+    } else {
+        (void)fill_slot_with_own(batch, slot, 0);
+    }
+    abandoned->next_chunk = 0;
+    *import = abandoned->import;
+    *number = abandoned->chunk;
     if (*import >= 0) {
         batch->imports[*import].running--;
     }
-    clear_slot(&batch->slot[slot]);
+    clear_slot(abandoned);
     SpinLockRelease(&batch->mutex);
     return *import >= 0;
 }
@@ -383,7 +443,7 @@ int64 chunks_available(SharedBatch *batch) {
     SpinLockAcquire(&batch->mutex);
     for (int i = 0; i < batch->import_count; i++) {
         if (has_chunk(batch, &batch->imports[i])) {
-            available += batch->imports[i].ready_chunks - batch->imports[i].next_chunk + 1;
+            available += chunks_left(&batch->imports[i]);
         }
     }
     SpinLockRelease(&batch->mutex);
@@ -397,9 +457,8 @@ int nearly_loaded_import(SharedBatch *batch) {
     SpinLockAcquire(&batch->mutex);
     for (int i = 0; i < batch->import_count && found < 0; i++) {
         const SharedImport *import = &batch->imports[i];
-        const int64 left = import->ready_chunks - import->next_chunk + 1;
-        if (import->planned && import->running > 0 && import->ready_chunks >= kMany &&
-            left <= import->ready_chunks / 10 && has_chunk(batch, import)) {
+        if (import->planned && import->running > 0 && import->ready_chunks >= kMany && is_nearly_loaded(import) &&
+            has_chunk(batch, import)) {
             found = i;
         }
     }

@@ -58,7 +58,7 @@ struct SharedImport {
     bool stopped;         /* hand out no chunk any more */
     bool cancelled;       /* somebody asks for its end */
     bool loaded;          /* all its chunks are Completed */
-    int running;          /* chunks that are being loaded */
+    int running;          /* chunks that are being loaded, or taken beforehand */
     Progress progress;    /* but for chunks that are being loaded */
     ProgressSample begun; /* when loading began; at 0: not yet */
     ProgressSample before, last;
@@ -69,6 +69,8 @@ struct SharedSlot {
     int pid;
     int import;            /* index, -1: it loads none */
     int64 chunk;           /* its number, 0: none */
+    int next_import;       /* of the chunk that it has taken beforehand, */
+    int64 next_chunk;      /* and its number, 0: none */
     int64 refused;         /* records of it that were refused in the attempt that is going on */
     pg_atomic_uint64 rows; /* of this chunk, so far */
     pg_atomic_uint64 all_rows;
@@ -132,6 +134,13 @@ bool sleep_unless_stopped(SharedBatch *batch, int import, long milliseconds);
  * process will not have one either.
  */
 bool take_chunk(SharedBatch *batch, int slot, bool wait, int *import, int64 *number);
+/*
+ * Takes the chunk that the slot will load behind the one that it has, of the same import, if more than so many are left
+ * then. It is the next that take_chunk() hands out to it. Returns its number, or 0.
+ */
+int64 take_next_chunk(SharedBatch *batch, int slot, int64 left);
+/* The chunk that the slot has taken beforehand. False: none. */
+bool take_own_chunk(SharedBatch *batch, int slot, int *import, int64 *number);
 /* Leader: takes a certain chunk, one that was left. */
 void take_left_chunk(SharedBatch *batch, int import, int64 number);
 /* An attempt at the slot's chunk begins: none of its records has been refused. */
@@ -140,7 +149,7 @@ void forget_refused(SharedBatch *batch, int slot);
 int64 count_refused(SharedBatch *batch, int slot);
 /* The slot's chunk is loaded, or given up. */
 void finish_chunk(SharedBatch *batch, int slot, const ChunkEnd *end);
-/* The chunk that the slot's process left unfinished. False: none. */
+/* The chunk that the slot's process left unfinished; the one that it has taken beforehand is left too. False: none. */
 bool abandoned_chunk(SharedBatch *batch, int slot, int *import, int64 *number);
 
 /*
