@@ -87,6 +87,7 @@ SOURCES = \
 	src/pg/session.cpp \
 	src/pg/settings.cpp \
 	src/pg/shared_batch.cpp \
+	src/pg/shared_chunks.cpp \
 	src/pg/shared_progress.cpp \
 	src/pg/shared_validation.cpp \
 	src/pg/source_file.cpp \

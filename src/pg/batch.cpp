@@ -12,6 +12,7 @@
 #include "pg/progress.hpp"
 #include "pg/queue.hpp"
 #include "pg/referenced_keys.hpp"
+#include "pg/shared_chunks.hpp"
 #include "pg/shared_progress.hpp"
 #include "pg/subtransaction.hpp"
 #include "pg/worker_pool.hpp"

@@ -2,6 +2,7 @@
 
 #include "pg/import_lock.hpp"
 #include "pg/pg.hpp"
+#include "pg/shared_chunks.hpp"
 #include "pg/shared_progress.hpp"
 #include "pg/subtransaction.hpp"
 

@@ -3,6 +3,7 @@
 #include "pg/chunk_writer.hpp"
 #include "pg/pg.hpp"
 #include "pg/progress.hpp"
+#include "pg/shared_chunks.hpp"
 #include "pg/subtransaction.hpp"
 
 namespace movielens_ingest::pg {

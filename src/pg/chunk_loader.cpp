@@ -8,6 +8,7 @@
 #include "pg/progress.hpp"
 #include "pg/referenced_keys.hpp"
 #include "pg/session.hpp"
+#include "pg/shared_chunks.hpp"
 #include "pg/subtransaction.hpp"
 
 namespace movielens_ingest::pg {
@@ -147,10 +148,10 @@ void load_chunk(Loader *loader, int index, int64 number, Company company) {
     LedgerChunk chunk;
     bool again = true;
 
-    if (loader->slot > 0 && !loader->next_begun) {
+    if (!loader->next_begun) {
         /* A signal that came too late was for the chunk before; of this one's import the shared memory tells. */
-        QueryCancelPending = false;
-        again = !import_is_cancelled(loader->shared, index);
+        QueryCancelPending = QueryCancelPending && loader->slot == 0;
+        again = !import_is_stopped(loader->shared, index); /* it may have been since the chunk was taken */
     }
     while (again && begin_attempt_at(loader, import, number, company, &chunk)) {
         report_activity("movielens_ingest: loading chunk " INT64_FORMAT " of import " INT64_FORMAT " into %s", number,

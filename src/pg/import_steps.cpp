@@ -8,6 +8,7 @@
 #include "pg/pg.hpp"
 #include "pg/planner.hpp"
 #include "pg/progress.hpp"
+#include "pg/shared_chunks.hpp"
 #include "pg/shared_progress.hpp"
 #include "pg/subtransaction.hpp"
 #include "pg/target.hpp"

@@ -1,7 +1,7 @@
 #include "pg/reject_buffer.hpp"
 
 #include "pg/pg.hpp"
-#include "pg/shared_batch.hpp"
+#include "pg/shared_chunks.hpp"
 
 namespace movielens_ingest::pg {
 

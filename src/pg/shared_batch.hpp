@@ -1,6 +1,6 @@
 /*
  * shared_batch.hpp - what the leader and the workers of a batch share: who is asked to load which chunk, and how far
- * each import is.
+ * each import is. How chunks are handed out stands in shared_chunks.hpp.
  *
  * A batch is what one leader loads: the imports of a data set, or one import alone. This memory only spreads the work
  * and shows it; that no chunk is loaded twice never depends on it, but on the row locks of the ledger.
@@ -99,6 +99,8 @@ void add_shared_import(SharedBatch *batch, int64 id, uint32 prerequisites);
 /* Worker: null when the leader and its segment are gone. */
 SharedBatch *attach_shared_batch(dsm_handle handle);
 
+inline void wake_leader(const SharedBatch *batch) { SetLatch(&ProcGlobal->allProcs[batch->leader_pgprocno].procLatch); }
+
 /* Leader: chunks from the first that is Pending up to this one are in the ledger. */
 void offer_chunks(SharedBatch *batch, int import, int64 first_chunk, int64 ready_chunks, bool planned);
 
@@ -121,53 +123,10 @@ bool some_import_is_cancelled(SharedBatch *batch);
 /* All of it is in: what waits for it may begin. */
 void set_loaded(SharedBatch *batch, int import);
 bool import_is_loaded(SharedBatch *batch, int import);
-/* All that it waits for is in. */
-bool import_may_begin(SharedBatch *batch, int import);
 /* The import and those that wait for it, by index as bits, without those that were stopped. */
 uint32 imports_behind(SharedBatch *batch, int import);
 
 /* Sleeps so many milliseconds. True: it was cut short because the import was stopped. */
 bool sleep_unless_stopped(SharedBatch *batch, int import, long milliseconds);
-
-/*
- * Takes the next chunk for this slot. False: there is none. wait: sleeps while there may be one later, until another
- * process will not have one either.
- */
-bool take_chunk(SharedBatch *batch, int slot, bool wait, int *import, int64 *number);
-/*
- * Takes the chunk that the slot will load behind the one that it has, of the same import, if more than so many are left
- * then. It is the next that take_chunk() hands out to it. Returns its number, or 0.
- */
-int64 take_next_chunk(SharedBatch *batch, int slot, int64 left);
-/* The chunk that the slot has taken beforehand. False: none. */
-bool take_own_chunk(SharedBatch *batch, int slot, int *import, int64 *number);
-/* Leader: takes a certain chunk, one that was left. */
-void take_left_chunk(SharedBatch *batch, int import, int64 number);
-/* An attempt at the slot's chunk begins: none of its records has been refused. */
-void forget_refused(SharedBatch *batch, int slot);
-/* One more has. Returns how many of the whole file were, those of attempts that are going on included. */
-int64 count_refused(SharedBatch *batch, int slot);
-/* The slot's chunk is loaded, or given up. */
-void finish_chunk(SharedBatch *batch, int slot, const ChunkEnd *end);
-/* The chunk that the slot's process left unfinished; the one that it has taken beforehand is left too. False: none. */
-bool abandoned_chunk(SharedBatch *batch, int slot, int *import, int64 *number);
-
-/*
- * An import of many chunks of which others load some, and only a tenth at most is left to be handed out: its index, or
- * -1.
- */
-int nearly_loaded_import(SharedBatch *batch);
-
-/* How many chunks could be taken now, and how many are. */
-int64 chunks_available(SharedBatch *batch);
-int chunks_running(SharedBatch *batch);
-/* True while there are chunks that nobody has taken yet, or may be. */
-bool chunks_are_waiting(SharedBatch *batch);
-/* No chunk of the import is being loaded, and none is left to be handed out, nor will there be one. */
-bool import_is_drained(SharedBatch *batch, int import);
-
-/* Leader: from now on only it loads; true once nobody else does. Until allow_others(). */
-bool exclude_others(SharedBatch *batch);
-void allow_others(SharedBatch *batch);
 
 } // namespace movielens_ingest::pg

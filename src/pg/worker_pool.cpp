@@ -2,6 +2,7 @@
 
 #include "pg/background_process.hpp"
 #include "pg/pg.hpp"
+#include "pg/shared_chunks.hpp"
 #include "pg/worker.hpp"
 
 namespace movielens_ingest::pg {
