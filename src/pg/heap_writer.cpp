@@ -27,8 +27,8 @@ class HeapWriter : public Writer {
   private:
     Insertion *begin(RecordRange *range);
     void end(Insertion *insertion);
-    void put_on_pages(const Insertion *insertion);
-    void put(Insertion *insertion);
+    int put_on_pages(const Insertion *insertion);
+    void put(Insertion *insertion, int from);
     static void put_together(Insertion *insertion, BulkInsertState bulk_state, TupleTableSlot **slots,
                              const int *records, int count);
 
@@ -85,15 +85,6 @@ void HeapWriter::end(Insertion *insertion) {
     FreeExecutorState(insertion->estate);
 }
 
-/* Of those that an earlier try has put there. */
-void forget_places(RecordRange *range) {
-    for (int i = range->from; i < range->to; i++) {
-        if (range->tuples[i] != nullptr) {
-            ItemPointerSetInvalid(&range->tuples[i]->t_self);
-        }
-    }
-}
-
 /*
  * A page that could take half of what a new one can. The space that fillfactor leaves for updates does not count;
  * VACUUM notes it all the same.
@@ -104,13 +95,17 @@ bool has_free_space(Relation target) {
     return GetPageWithFreeSpace(target, (BLCKSZ + for_updates) / 2) != InvalidBlockNumber;
 }
 
-/* Those that are left over, or cannot go that way, have no place afterwards. */
-void HeapWriter::put_on_pages(const Insertion *insertion) {
+/*
+ * Those that are left over, or cannot go that way, have no place afterwards. Returns the record behind which there may
+ * be some.
+ */
+int HeapWriter::put_on_pages(const Insertion *insertion) {
     RecordRange *range = insertion->range;
     auto *tuples = static_cast<HeapTuple *>(
         MemoryContextAllocHuge(CurrentMemoryContext, sizeof(HeapTuple) * static_cast<Size>(range->to - range->from)));
     Size size = 0;
     int count = 0;
+    int done = 0;
 
     for (int i = range->from; i < range->to; i++) {
         const HeapTuple tuple = range->tuples[i];
@@ -122,9 +117,11 @@ void HeapWriter::put_on_pages(const Insertion *insertion) {
     /* Space that is free inside the table is to be used again: that is what heap_multi_insert() does. */
     if (size >= kEnoughForPages && !has_free_space(target_)) {
         range->at = kUnknown;
-        range->inserted += append_pages(target_, tuples, count, insertion->command_id, ring());
+        done = append_pages(target_, tuples, count, insertion->command_id, ring());
+        range->inserted += done;
     }
     pfree(tuples);
+    return count == range->to - range->from ? range->from + done : range->from;
 }
 
 void HeapWriter::put_together(Insertion *insertion, BulkInsertState bulk_state, TupleTableSlot **slots,
@@ -145,8 +142,8 @@ void HeapWriter::put_together(Insertion *insertion, BulkInsertState bulk_state, 
     report_tuples(range->inserted_before + range->inserted, range->excluded_before);
 }
 
-/* As CopyMultiInsertBufferFlush, for the tuples that have no place yet. */
-void HeapWriter::put(Insertion *insertion) {
+/* As CopyMultiInsertBufferFlush, for the tuples from a record on that have no place yet. */
+void HeapWriter::put(Insertion *insertion, int from) {
     const RecordRange *range = insertion->range;
     auto *slots = static_cast<TupleTableSlot **>(palloc0(sizeof(TupleTableSlot *) * kMostBuffered));
     auto *records = static_cast<int *>(palloc(sizeof(int) * kMostBuffered));
@@ -154,7 +151,7 @@ void HeapWriter::put(Insertion *insertion) {
     int count = 0;
     Size size = 0;
 
-    for (int i = range->from; i < range->to; i++) {
+    for (int i = from; i < range->to; i++) {
         const HeapTuple tuple = range->tuples[i];
         if (tuple == nullptr || ItemPointerIsValid(&tuple->t_self)) {
             continue;
@@ -194,11 +191,7 @@ void HeapWriter::write(RecordRange *range) {
             }
         }
     } else {
-        forget_places(range);
-        if (whole_pages_) {
-            put_on_pages(insertion);
-        }
-        put(insertion);
+        put(insertion, whole_pages_ ? put_on_pages(insertion) : range->from);
         insert_index_entries(insertion);
     }
     end(insertion);

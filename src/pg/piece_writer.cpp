@@ -127,6 +127,9 @@ ErrorData *try_range(Search *search, int from, int to) {
         report_work(work, bytes_behind(work, to - 1)); /* it ended with the subtransaction */
         for (int i = from; i < to; i++) {
             work->refusals[i].sqlerrcode = 0;
+            if (work->tuples[i] != nullptr) {
+                ItemPointerSetInvalid(&work->tuples[i]->t_self); /* it is not there any more */
+            }
         }
         MemoryContextReset(work->try_context);
     }

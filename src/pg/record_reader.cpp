@@ -26,13 +26,14 @@ struct RecordReader {
     const core::Chunk *chunk;
     core::Checksum *checksum;
     int fd;
-    uint64 position; /* in the file, of the next piece */
+    uint64 position; /* in the file, of the piece */
     uint64 row;      /* of its first record */
     uint64 line;     /* of its first record */
-    char *buffer;    /* the file from position on, */
+    char *buffer;
     size_t buffer_size;
-    size_t filled; /* so many bytes of it, */
-    size_t taken;  /* of which so many are those of the last piece */
+    size_t start;  /* of the piece, in the buffer; */
+    size_t taken;  /* so many bytes are those of the piece, */
+    size_t filled; /* and so many of the file are there, from start on */
     RecordPlace *records;
     int count;
     int capacity;
@@ -70,8 +71,8 @@ size_t add_plain_records(RecordReader *reader, const core::PlainScanner *scanner
     const auto fields = static_cast<size_t>(reader->fields);
     uint32 *ends = reader->ends + static_cast<size_t>(reader->count) * fields;
     size_t start = pos;
-    const size_t found =
-        scanner->scan(reader->buffer, size, &pos, static_cast<size_t>(reader->capacity - reader->count), ends);
+    const size_t found = scanner->scan(reader->buffer + reader->start, size, &pos,
+                                       static_cast<size_t>(reader->capacity - reader->count), ends);
 
     for (size_t i = 0; i < found; i++) {
         const size_t end = ends[fields - 1];
@@ -90,10 +91,11 @@ void add_record(RecordReader *reader, size_t offset, const core::Record *record)
 
 void fill_buffer(RecordReader *reader) {
     const uint64 from = reader->position + reader->filled;
-    const size_t wanted = static_cast<size_t>(
-        Min(static_cast<uint64>(reader->buffer_size - reader->filled), reader->chunk->end_byte - from));
+    const size_t behind = reader->start + reader->filled;
+    const size_t wanted =
+        static_cast<size_t>(Min(static_cast<uint64>(reader->buffer_size - behind), reader->chunk->end_byte - from));
 
-    if (read_source_file(reader->fd, reader->import->path, reader->buffer + reader->filled, wanted, from) != wanted) {
+    if (read_source_file(reader->fd, reader->import->path, reader->buffer + behind, wanted, from) != wanted) {
         raise_file_changed(reader);
     }
     reader->filled += wanted;
@@ -110,7 +112,16 @@ void enlarge_buffer(RecordReader *reader) {
     reader->buffer = static_cast<char *>(repalloc_huge(reader->buffer, reader->buffer_size));
 }
 
-/* Finds the records in the first size bytes of the buffer, and returns how many bytes they take. */
+/* Makes room behind the bytes that are there: whole records are wanted, and there is none. */
+void make_room_for_bytes(RecordReader *reader) {
+    if (reader->start == 0) {
+        enlarge_buffer(reader);
+    }
+    memmove(reader->buffer, reader->buffer + reader->start, reader->filled);
+    reader->start = 0;
+}
+
+/* Finds the records in the next size bytes of the buffer, and returns how many bytes they take. */
 size_t scan_records(RecordReader *reader, size_t size, bool ends_chunk) {
     const core::Dialect dialect = dialect_of(reader->import);
     const core::PlainScanner plain(dialect, static_cast<size_t>(reader->fields));
@@ -130,7 +141,8 @@ size_t scan_records(RecordReader *reader, size_t size, bool ends_chunk) {
          * At the end of the chunk, a quote that is still open is one that never closes: the planner, who saw the whole
          * file, cut the chunk at the end of a record.
          */
-        if (!scanner.next(reader->buffer, size, &pos, &record) && !(ends_chunk && scanner.finish(&record))) {
+        if (!scanner.next(reader->buffer + reader->start, size, &pos, &record) &&
+            !(ends_chunk && scanner.finish(&record))) {
             return start;
         }
         add_record(reader, start, &record);
@@ -167,9 +179,9 @@ RecordReader *open_record_reader(const Import *import, const core::Chunk *chunk)
 bool read_piece(RecordReader *reader, Piece *piece) {
     const uint64 end = reader->chunk->end_byte;
 
-    /* Each byte is read once: what the last piece left over moves to the front. */
+    /* Each byte is read once: what the last piece left over is there. */
     reader->filled -= reader->taken;
-    memmove(reader->buffer, reader->buffer + reader->taken, reader->filled);
+    reader->start += reader->taken;
     reader->position += reader->taken;
     reader->taken = 0;
     if (reader->position >= end) {
@@ -184,19 +196,20 @@ bool read_piece(RecordReader *reader, Piece *piece) {
         if (reader->taken > 0) {
             break;
         }
-        enlarge_buffer(reader); /* for a record that is longer */
+        make_room_for_bytes(reader);
     }
-    reader->checksum->update(reader->buffer, reader->taken);
+    const char *bytes = reader->buffer + reader->start;
+    reader->checksum->update(bytes, reader->taken);
 
-    piece->bytes = reader->buffer;
+    piece->bytes = bytes;
     piece->start_byte = reader->position;
     piece->first_row = reader->row;
     piece->records = reader->records;
     piece->count = reader->count;
     piece->fields = reader->fields;
     piece->ends = reader->ends;
-    piece->is_text = PG_VALID_BE_ENCODING(reader->import->encoding) &&
-                     is_valid_text(reader->buffer, reader->taken, reader->import->encoding);
+    piece->is_text =
+        PG_VALID_BE_ENCODING(reader->import->encoding) && is_valid_text(bytes, reader->taken, reader->import->encoding);
     reader->row += static_cast<uint64>(reader->count);
     return true;
 }

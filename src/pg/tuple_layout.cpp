@@ -142,30 +142,35 @@ bool is_null(const TupleLayout *layout, core::Field field) {
     return field.size == layout->null_size && memcmp(field.data, layout->null_string, field.size) == 0;
 }
 
-/* Sets the null bitmap, if there is a null. False: one where none may be. */
-bool put_nulls(const TupleLayout *layout, const PlainFields *fields, HeapTupleHeader out) {
-    bits8 *bits = out->t_bits;
-    bool null = false;
+bool is_null(const TupleLayout *layout, const PlainFields *fields, int column) {
+    const int field = layout->columns[column].field;
 
-    memset(bits, 0, static_cast<size_t>(BITMAPLEN(layout->natts)));
+    return field < 0 || is_null(layout, field_at(fields, field));
+}
+
+bool has_null(const TupleLayout *layout, const PlainFields *fields) {
     for (int i = 0; i < layout->natts; i++) {
-        const LayoutColumn *column = &layout->columns[i];
-
-        if (column->field >= 0 && !is_null(layout, field_at(fields, column->field))) {
-            bits[i >> 3] |= static_cast<bits8>(1U << (static_cast<unsigned>(i) & 7U));
-        } else if (column->not_null) {
-            return false;
-        } else {
-            null = true;
+        if (is_null(layout, fields, i)) {
+            return true;
         }
     }
-    if (null) {
-        out->t_infomask |= HEAP_HASNULL;
-        out->t_hoff = layout->header_size_with_nulls;
-    } else {
-        bits[0] = 0; /* padding now; what is behind it the values will overwrite */
-        out->t_hoff = layout->header_size;
+    return false;
+}
+
+/* Sets the null bitmap, and what pads it. False: there is a null where none may be. */
+bool put_nulls(const TupleLayout *layout, const PlainFields *fields, HeapTupleHeader out) {
+    bits8 *bits = out->t_bits;
+
+    memset(bits, 0, layout->header_size_with_nulls - SizeofHeapTupleHeader);
+    for (int i = 0; i < layout->natts; i++) {
+        if (!is_null(layout, fields, i)) {
+            bits[i >> 3] |= static_cast<bits8>(1U << (static_cast<unsigned>(i) & 7U));
+        } else if (layout->columns[i].not_null) {
+            return false;
+        }
     }
+    out->t_infomask |= HEAP_HASNULL;
+    out->t_hoff = layout->header_size_with_nulls;
     return true;
 }
 
@@ -204,16 +209,16 @@ Size form_plain_tuple(const TupleLayout *layout, const char *bytes, size_t start
     memset(static_cast<void *>(out), 0, SizeofHeapTupleHeader);
     ItemPointerSetInvalid(&out->t_ctid);
     HeapTupleHeaderSetNatts(out, layout->natts);
-    if (!put_nulls(layout, &fields, out)) {
+    const bool some_null = has_null(layout, &fields);
+    if (!some_null) {
+        out->t_bits[0] = 0; /* it pads the header */
+        out->t_hoff = layout->header_size;
+    } else if (!put_nulls(layout, &fields, out)) {
         return 0;
-    }
-    const bool some_null = (out->t_infomask & HEAP_HASNULL) != 0;
-    if (some_null) {
-        const Size used = SizeofHeapTupleHeader + static_cast<Size>(BITMAPLEN(layout->natts));
-        memset(reinterpret_cast<char *>(out) + used, 0, out->t_hoff - used);
     }
     char *const data = reinterpret_cast<char *>(out) + out->t_hoff;
     char *at = data;
+    bool some_text = false;
     for (int i = 0; i < layout->natts; i++) {
         const LayoutColumn *column = &layout->columns[i];
 
@@ -224,10 +229,9 @@ Size form_plain_tuple(const TupleLayout *layout, const char *bytes, size_t start
         if (at == nullptr) {
             return 0;
         }
-        if (is_text(column)) {
-            out->t_infomask |= HEAP_HASVARWIDTH;
-        }
+        some_text |= is_text(column);
     }
+    out->t_infomask |= some_text ? HEAP_HASVARWIDTH : 0;
     return static_cast<Size>(at - reinterpret_cast<char *>(out));
 }
 

@@ -14,7 +14,10 @@ namespace movielens_ingest::pg {
 constexpr int kBeforeFirst = -1;
 constexpr int kUnknown = -2;
 
-/* Records to insert as one statement does: [from, to) of the arrays. Those without a tuple are passed over. */
+/*
+ * Records to insert as one statement does: [from, to) of the arrays. Those without a tuple are passed over; the others
+ * have no place (t_self) yet.
+ */
 struct RecordRange {
     HeapTuple const *tuples; /* as the writer's former makes them */
     int from;
