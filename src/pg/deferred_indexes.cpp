@@ -176,6 +176,36 @@ struct Build {
     Oid index;
 };
 
+bool is_btree(Oid index) {
+    HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(index));
+    const bool btree =
+        HeapTupleIsValid(tuple) && reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple))->relam == BTREE_AM_OID;
+
+    if (HeapTupleIsValid(tuple)) {
+        ReleaseSysCache(tuple);
+    }
+    return btree;
+}
+
+/*
+ * The memory that sorting a btree's entries takes at most: 32 MB for each process, fewer than which core gives none
+ * (plan_create_index_workers), and more for a table so large that merging would take many runs. In more memory than the
+ * processor's cache holds, entries of the same key are looked up in it one by one to compare their places, which costs
+ * more than the merging of smaller runs.
+ */
+void limit_sort_memory(Oid target, Oid index) {
+    constexpr int64 kEach = 32 * 1024; /* kB */
+    constexpr int64 kMostRuns = 64;
+    const Relation table = table_open(target, NoLock);
+    const int64 size = static_cast<int64>(RelationGetNumberOfBlocks(table)) * (BLCKSZ / 1024);
+    const int64 enough = Max(kEach * (1 + max_parallel_maintenance_workers), size / kMostRuns);
+
+    table_close(table, NoLock);
+    if (is_btree(index) && enough < maintenance_work_mem) {
+        set_locally("maintenance_work_mem", psprintf(INT64_FORMAT, enough));
+    }
+}
+
 /*
  * Whose right this needs was asked when the index was put off. It runs no code of a user's, and if it did,
  * reindex_index() would run it as the owner of the table in a security-restricted operation.
@@ -192,7 +222,10 @@ void build_index(void *argument) {
     }
     memset(&params, 0, sizeof(params));
     params.options = REINDEXOPT_REPORT_PROGRESS | REINDEXOPT_MISSING_OK;
+    const int guc_level = NewGUCNestLevel();
+    limit_sort_memory(build->target, build->index);
     reindex_index(build->index, false, get_rel_persistence(build->index), &params);
+    AtEOXact_GUC(true, guc_level);
 }
 
 /*
