@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 namespace movielens_ingest::core {
 
@@ -29,6 +30,11 @@ struct Dialect {
     LineEnd line_end = LineEnd::Unknown;
     const char *null_string = "";
     size_t null_size = 0; /* bytes */
+
+    /* A field without quotes, of these bytes, is NULL. */
+    bool is_null(const char *data, size_t size) const noexcept {
+        return size == null_size && (size == 0 || memcmp(data, null_string, size) == 0);
+    }
 };
 
 } // namespace movielens_ingest::core

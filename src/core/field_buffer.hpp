@@ -62,7 +62,7 @@ struct FieldBuffer {
 
     /* Adds a field that has no quotes: NULL if it is the null string. */
     bool add_unquoted(const Dialect &dialect, const char *text, size_t size) noexcept {
-        if (size == dialect.null_size && (size == 0 || memcmp(text, dialect.null_string, size) == 0))
+        if (dialect.is_null(text, size))
             return add(nullptr, 0);
         return add(size > 0 ? text : "", size);
     }

@@ -37,7 +37,7 @@ struct TupleFormer {
     Relation target;
     TupleDesc desc;
     int encoding;
-    core::Field null_string;
+    core::Dialect dialect;
     core::FieldSplitter *splitter;
     core::Field *plain_fields;    /* of a record that the splitter need not see */
     const core::Field *fields;    /* of the record, */
@@ -148,9 +148,7 @@ void take_plain_fields(TupleFormer *former, const Piece *piece, int index) {
 
     for (int i = 0; i < piece->fields; i++) {
         const core::Field field = {piece->bytes + start, ends[i] - start};
-        const bool null =
-            field.size == former->null_string.size && memcmp(field.data, former->null_string.data, field.size) == 0;
-        former->plain_fields[i] = null ? core::Field{nullptr, 0} : field;
+        former->plain_fields[i] = former->dialect.is_null(field.data, field.size) ? core::Field{nullptr, 0} : field;
         start = ends[i] + size_t{1};
     }
     former->fields = former->plain_fields;
@@ -174,13 +172,12 @@ bool split_record(TupleFormer *former, const char *text, size_t size, Refusal *w
 
 /* What force_null and force_not_null make of a field (NextCopyFrom). */
 core::Field force(const TupleFormer *former, const Column *column, core::Field field) {
-    const core::Field null_string = former->null_string;
+    const core::Dialect *dialect = &former->dialect;
 
     if (column->force_not_null && field.data == nullptr) {
-        return null_string;
+        return {dialect->null_string, dialect->null_size};
     }
-    if (column->force_null && field.data != nullptr && field.size == null_string.size &&
-        memcmp(field.data, null_string.data, field.size) == 0) {
+    if (column->force_null && field.data != nullptr && dialect->is_null(field.data, field.size)) {
         return {nullptr, 0};
     }
     return field;
@@ -282,14 +279,13 @@ Formed set_row(TupleFormer *former, const Piece *piece, int index, bool may_rais
 TupleFormer *make_tuple_former(const Import *import, Relation target, TupleShape shape) {
     auto *former = static_cast<TupleFormer *>(palloc0(sizeof(TupleFormer)));
     const int columns = import->column_count;
-    const core::Dialect dialect = dialect_of(import);
 
     former->target = target;
     former->desc = shape == TupleShape::Fields ? CreateTemplateTupleDesc(columns + 1) : RelationGetDescr(target);
     const auto natts = static_cast<Size>(former->desc->natts);
     former->encoding = import->encoding;
-    former->null_string = {dialect.null_string, dialect.null_size};
-    former->splitter = construct<core::FieldSplitter>(CurrentMemoryContext, dialect);
+    former->dialect = dialect_of(import);
+    former->splitter = construct<core::FieldSplitter>(CurrentMemoryContext, former->dialect);
     former->plain_fields = static_cast<core::Field *>(palloc(sizeof(core::Field) * static_cast<Size>(Max(columns, 1))));
     former->record_context =
         AllocSetContextCreate(CurrentMemoryContext, "movielens_ingest record", ALLOCSET_DEFAULT_SIZES);

@@ -138,14 +138,13 @@ core::Field field_at(const PlainFields *fields, int field) {
     return {fields->bytes + start, fields->ends[field] - start};
 }
 
-bool is_null(const TupleLayout *layout, core::Field field) {
-    return field.size == layout->null_size && memcmp(field.data, layout->null_string, field.size) == 0;
-}
-
 bool is_null(const TupleLayout *layout, const PlainFields *fields, int column) {
-    const int field = layout->columns[column].field;
-
-    return field < 0 || is_null(layout, field_at(fields, field));
+    const LayoutColumn *of = &layout->columns[column];
+    if (of->field < 0) {
+        return true;
+    }
+    const core::Field field = field_at(fields, of->field);
+    return layout->dialect.is_null(field.data, field.size);
 }
 
 bool has_null(const TupleLayout *layout, const PlainFields *fields) {
@@ -190,13 +189,11 @@ const TupleLayout *make_tuple_layout(Relation target, const Import *import) {
             return nullptr;
         }
     }
-    const core::Dialect dialect = dialect_of(import);
+    layout->dialect = dialect_of(import);
     layout->natts = natts;
     layout->fields = import->column_count;
     layout->header_size = static_cast<uint8>(MAXALIGN(SizeofHeapTupleHeader));
     layout->header_size_with_nulls = static_cast<uint8>(MAXALIGN(SizeofHeapTupleHeader + BITMAPLEN(natts)));
-    layout->null_string = dialect.null_string;
-    layout->null_size = dialect.null_size;
     /* A number takes 8 bytes at most, a header 4, and before either there may be 7 to align it. */
     layout->fixed_size = layout->header_size_with_nulls + static_cast<Size>(natts) * 2 * sizeof(int64);
     return layout;

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "core/dialect.hpp"
 #include "pg/field_conversion.hpp"
 #include "pg/ledger.hpp"
 #include "pg/pg.hpp"
@@ -30,8 +31,7 @@ struct TupleLayout {
     uint8 header_size; /* t_hoff without a null, */
     uint8 header_size_with_nulls;
     Size fixed_size; /* no tuple takes more than this and the bytes of its record */
-    const char *null_string;
-    Size null_size;
+    core::Dialect dialect;
     LayoutColumn columns[FLEXIBLE_ARRAY_MEMBER];
 };
 

@@ -7,6 +7,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/lib";
 use ImportTest;
+use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = start_server('main', "movielens_ingest.defer_indexes = on", "movielens_ingest.retry_delay = '10ms'",
@@ -215,6 +216,19 @@ sql("ALTER SYSTEM RESET temp_file_limit; SELECT pg_reload_conf()");
 sql("SELECT ml_resume($id)");
 ends('Completed', 60000, '... ml_resume builds it');
 whole(60000, 'built after a failure');
+
+# maintenance_work_mem is a limit: what sorting a btree takes of it is enough for the processes, and no more.
+my $sorted = write_file('sorted.csv', numbers(50));
+for my $case ([ '1GB', 2, 96 * 1024 ], [ '1GB', 0, 32 * 1024 ], [ '4MB', 2, 4 * 1024 ])
+{
+	my ($memory, $workers, $taken) = @$case;
+	new_table();
+	my $log = -s $node->logfile;
+	$id = sql("SET trace_sort = on; SET maintenance_work_mem = '$memory'; SET max_parallel_maintenance_workers = $workers; SELECT ml_import('$sorted', 't', force => true)");
+	ends('Completed', 50, "maintenance_work_mem = $memory, $workers parallel workers");
+	my ($memory_of_sort) = slurp_file($node->logfile, $log) =~ /begin index sort: unique = f, workMem = (\d+), randomAccess = f/;
+	is($memory_of_sort, $taken, "... $taken kB for sorting");
+}
 
 # Two imports into the table: the last one builds.
 my $second = write_file('second.csv', "id,name\n" . records(101, 200));
