@@ -23,29 +23,47 @@ struct Appending {
     HeapTuple *tuples;
     TransactionId xid;
     CommandId command_id;
-    Size saved_space; /* of each page, by fillfactor */
     bool logged;
     bool logically_logged;
 };
 
-/* How many of the tuples heap_multi_insert() would put on an empty page. closed: it would put no more there. */
-int count_for_page(const Appending *appending, int from, int count, bool *closed) {
-    Size space = BLCKSZ - SizeOfPageHeaderData;
-    int to = from;
+/* What is on a page: its free space without what fillfactor leaves, as PageGetExactFreeSpace(), and its tuples. */
+struct PageFill {
+    Size free;
+    int tuples;
+};
 
-    *closed = false;
-    for (; to < count; to++) {
-        const Size needed = MAXALIGN(appending->tuples[to]->t_len);
+constexpr PageFill kEmptyPage = {BLCKSZ - SizeOfPageHeaderData, 0};
+
+/*
+ * The page that this process has left with room, and how much. Core knows it as the heap's target block, as long as it
+ * does not forget that: when the file is cut off or exchanged.
+ */
+RelFileNode open_file;
+BlockNumber open_block = InvalidBlockNumber;
+PageFill open_fill;
+
+/* How many of the tuples heap_multi_insert() would put on a page. */
+int count_for_page(Size saved_space, const HeapTuple *tuples, int count, PageFill *fill) {
+    int fitting = 0;
+
+    for (; fitting < count; fitting++) {
+        const Size needed = MAXALIGN(tuples[fitting]->t_len);
         /* As PageGetHeapFreeSpace. The first one goes there whatever fillfactor says (RelationGetBufferForTuple). */
-        const Size free =
-            space < sizeof(ItemIdData) || to - from >= MaxHeapTuplesPerPage ? 0 : space - sizeof(ItemIdData);
-        if (to > from && free < needed + appending->saved_space) {
-            *closed = true;
+        const Size free = fill->free < sizeof(ItemIdData) || fill->tuples >= MaxHeapTuplesPerPage
+                              ? 0
+                              : fill->free - sizeof(ItemIdData);
+        if (free < needed + (fill->tuples > 0 ? saved_space : 0)) {
             break;
         }
-        space -= needed + sizeof(ItemIdData);
+        fill->free -= needed + sizeof(ItemIdData);
+        fill->tuples++;
     }
-    return to - from;
+    return fitting;
+}
+
+Size saved_space(Relation heap) {
+    return static_cast<Size>(RelationGetTargetPageFreeSpace(heap, HEAP_DEFAULT_FILLFACTOR));
 }
 
 /* What heap_prepare_insert() and RelationPutHeapTuple() set in a tuple. */
@@ -136,16 +154,14 @@ void install_page(const Appending *appending, Buffer buffer, const PageTuples *o
     UnlockReleaseBuffer(buffer);
 }
 
-/* The pages that the tuples from next on fill, most of them; returns how many. */
-int make_pages(const Appending *appending, int next, int count, PageTuples *pages, int most) {
-    bool full = true;
+/* The pages that the tuples from next on take, most of them; returns how many. fill: of the last one. */
+int make_pages(const Appending *appending, int next, int count, PageTuples *pages, int most, PageFill *fill) {
+    const Size saved = saved_space(appending->heap);
     int made = 0;
 
-    while (made < most) {
-        const int on_page = count_for_page(appending, next, count, &full);
-        if (!full) {
-            break;
-        }
+    while (made < most && next < count) {
+        *fill = kEmptyPage;
+        const int on_page = count_for_page(saved, appending->tuples + next, count - next, fill);
         pages[made++] = {next, next + on_page};
         next += on_page;
     }
@@ -156,32 +172,46 @@ int make_pages(const Appending *appending, int next, int count, PageTuples *page
 
 bool takes_whole_pages(Relation heap) { return !RelationIsAccessibleInLogicalDecoding(heap); }
 
-int append_pages(Relation heap, HeapTuple *tuples, int count, CommandId command_id, BufferAccessStrategy strategy) {
-    const Appending appending = {heap,
-                                 tuples,
-                                 GetCurrentTransactionId(),
-                                 command_id,
-                                 static_cast<Size>(RelationGetTargetPageFreeSpace(heap, HEAP_DEFAULT_FILLFACTOR)),
-                                 RelationNeedsWAL(heap),
-                                 RelationIsLogicallyLogged(heap)};
+int count_for_open_page(Relation heap, const HeapTuple *tuples, int count) {
+    if (RelationGetTargetBlock(heap) != open_block || !RelFileNodeEquals(heap->rd_node, open_file)) {
+        return 0;
+    }
+    return count_for_page(saved_space(heap), tuples, count, &open_fill);
+}
+
+void append_pages(Relation heap, HeapTuple *tuples, int count, CommandId command_id, BufferAccessStrategy ring) {
+    const Appending appending = {
+        heap, tuples, GetCurrentTransactionId(), command_id, RelationNeedsWAL(heap), RelationIsLogicallyLogged(heap)};
     PageTuples pages[kMostNewPages];
     Buffer buffers[kMostNewPages];
-    int done = 0;
+    PageFill fill = kEmptyPage;
+    BlockNumber last = InvalidBlockNumber;
 
     CheckForSerializableConflictIn(heap, nullptr, InvalidBlockNumber);
-    for (int made; (made = make_pages(&appending, done, count, pages, most_pages())) > 0;) {
+    for (int done = 0; done < count;) {
+        const int made = make_pages(&appending, done, count, pages, most_pages(), &fill);
         CHECK_FOR_INTERRUPTS();
-        write_out_filled(heap, strategy);
-        add_pages(heap, made, strategy, buffers);
+        /* Buffers that are free are nobody's loss, and need not be written yet. */
+        const bool in_ring = !have_free_buffer();
+        if (in_ring) {
+            write_out_filled(heap, ring);
+        }
+        add_pages(heap, made, in_ring ? ring : nullptr, buffers);
         for (int i = 0; i < made; i++) {
-            remember_filled(heap, BufferGetBlockNumber(buffers[i]));
+            last = BufferGetBlockNumber(buffers[i]);
+            if (in_ring) {
+                remember_filled(heap, last);
+            }
             install_page(&appending, buffers[i], &pages[i]);
         }
         done = pages[made - 1].to;
     }
     CheckForSerializableConflictIn(heap, nullptr, InvalidBlockNumber);
-    pgstat_count_heap_insert(heap, done);
-    return done;
+    pgstat_count_heap_insert(heap, count);
+    open_file = heap->rd_node;
+    open_block = last;
+    open_fill = fill;
+    RelationSetTargetBlock(heap, last);
 }
 
 } // namespace movielens_ingest::pg

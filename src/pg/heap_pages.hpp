@@ -3,8 +3,8 @@
  *
  * It leaves what heap_multi_insert() leaves, in pages, WAL and statistics, and goes by its rules; what it does in
  * another way is how it comes by pages. These are always new ones at the end of the table, many of them made under one
- * extension lock, and each is filled and logged once. Free space inside the
- * table, and the last page that does not become full, are left to heap_multi_insert().
+ * extension lock, and each is filled and logged once. Free space inside the table, and what the last one of those pages
+ * has left, are for heap_multi_insert().
  */
 #pragma once
 
@@ -16,10 +16,16 @@ namespace movielens_ingest::pg {
 bool takes_whole_pages(Relation heap);
 
 /*
- * Appends the tuples, in their order, as long as they make full pages, and returns how many it has appended. Each of
- * them then has its place in t_self. None may need TOAST (see needs_toast).
+ * How many of the tuples have room on the page that append_pages() has left open: the heap's target block, where
+ * heap_multi_insert() puts them if it comes next. 0: there is none.
  */
-int append_pages(Relation heap, HeapTuple *tuples, int count, CommandId command_id, BufferAccessStrategy strategy);
+int count_for_open_page(Relation heap, const HeapTuple *tuples, int count);
+
+/*
+ * Appends the tuples, in their order. Each of them then has its place in t_self. None may need TOAST (see needs_toast).
+ * ring: the buffers it goes round in when the cache has no free ones.
+ */
+void append_pages(Relation heap, HeapTuple *tuples, int count, CommandId command_id, BufferAccessStrategy ring);
 
 /* heap_prepare_insert() would have the tuple compressed or moved out of line. */
 inline bool needs_toast(HeapTuple tuple) { return HeapTupleHasExternal(tuple) || tuple->t_len > TOAST_TUPLE_THRESHOLD; }

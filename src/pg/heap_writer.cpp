@@ -27,8 +27,8 @@ class HeapWriter : public Writer {
   private:
     Insertion *begin(RecordRange *range);
     void end(Insertion *insertion);
-    int put_on_pages(const Insertion *insertion);
-    void put(Insertion *insertion, int from);
+    bool put_on_pages(Insertion *insertion);
+    void put(Insertion *insertion, int to);
     static void put_together(Insertion *insertion, BulkInsertState bulk_state, TupleTableSlot **slots,
                              const int *records, int count);
 
@@ -95,17 +95,13 @@ bool has_free_space(Relation target) {
     return GetPageWithFreeSpace(target, (BLCKSZ + for_updates) / 2) != InvalidBlockNumber;
 }
 
-/*
- * Those that are left over, or cannot go that way, have no place afterwards. Returns the record behind which there may
- * be some.
- */
-int HeapWriter::put_on_pages(const Insertion *insertion) {
+/* False: those that cannot go that way are left without a place, and all if they are few. */
+bool HeapWriter::put_on_pages(Insertion *insertion) {
     RecordRange *range = insertion->range;
     auto *tuples = static_cast<HeapTuple *>(
         MemoryContextAllocHuge(CurrentMemoryContext, sizeof(HeapTuple) * static_cast<Size>(range->to - range->from)));
     Size size = 0;
     int count = 0;
-    int done = 0;
 
     for (int i = range->from; i < range->to; i++) {
         const HeapTuple tuple = range->tuples[i];
@@ -115,13 +111,20 @@ int HeapWriter::put_on_pages(const Insertion *insertion) {
         }
     }
     /* Space that is free inside the table is to be used again: that is what heap_multi_insert() does. */
-    if (size >= kEnoughForPages && !has_free_space(target_)) {
+    const bool whole_pages = size >= kEnoughForPages && !has_free_space(target_);
+    if (whole_pages) {
+        const int on_open_page = count_for_open_page(target_, tuples, count);
+        if (on_open_page > 0) {
+            const HeapTuple *behind =
+                std::find(range->tuples + range->from, range->tuples + range->to, tuples[on_open_page - 1]) + 1;
+            put(insertion, static_cast<int>(behind - range->tuples));
+        }
         range->at = kUnknown;
-        done = append_pages(target_, tuples, count, insertion->command_id, ring());
-        range->inserted += done;
+        append_pages(target_, tuples + on_open_page, count - on_open_page, insertion->command_id, ring());
+        range->inserted += count - on_open_page;
     }
     pfree(tuples);
-    return count == range->to - range->from ? range->from + done : range->from;
+    return whole_pages && count == range->to - range->from;
 }
 
 void HeapWriter::put_together(Insertion *insertion, BulkInsertState bulk_state, TupleTableSlot **slots,
@@ -142,8 +145,8 @@ void HeapWriter::put_together(Insertion *insertion, BulkInsertState bulk_state, 
     report_tuples(range->inserted_before + range->inserted, range->excluded_before);
 }
 
-/* As CopyMultiInsertBufferFlush, for the tuples from a record on that have no place yet. */
-void HeapWriter::put(Insertion *insertion, int from) {
+/* As CopyMultiInsertBufferFlush, for the tuples of the range up to a record that have no place yet. */
+void HeapWriter::put(Insertion *insertion, int to) {
     const RecordRange *range = insertion->range;
     auto *slots = static_cast<TupleTableSlot **>(palloc0(sizeof(TupleTableSlot *) * kMostBuffered));
     auto *records = static_cast<int *>(palloc(sizeof(int) * kMostBuffered));
@@ -151,7 +154,7 @@ void HeapWriter::put(Insertion *insertion, int from) {
     int count = 0;
     Size size = 0;
 
-    for (int i = from; i < range->to; i++) {
+    for (int i = range->from; i < to; i++) {
         const HeapTuple tuple = range->tuples[i];
         if (tuple == nullptr || ItemPointerIsValid(&tuple->t_self)) {
             continue;
@@ -191,7 +194,9 @@ void HeapWriter::write(RecordRange *range) {
             }
         }
     } else {
-        put(insertion, whole_pages_ ? put_on_pages(insertion) : range->from);
+        if (!whole_pages_ || !put_on_pages(insertion)) {
+            put(insertion, range->to);
+        }
         insert_index_entries(insertion);
     }
     end(insertion);
