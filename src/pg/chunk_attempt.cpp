@@ -10,9 +10,10 @@ namespace movielens_ingest::pg {
 
 namespace {
 
-/* The attempt that this process is at. */
+/* The attempt that is counted for this process. */
 Loader *busy = nullptr;
 int64 busy_chunk_id;
+bool busy_with_it; /* it is more than counted */
 
 /* All constraints are immediate, so that each violation has its record. */
 void set_constraints_immediate() {
@@ -37,14 +38,32 @@ void withdraw_at_exit(int, Datum) {
     withdraw_attempt();
 }
 
+/* Whatever synchronous_commit is: the count is to be there after a crash that the work brings about. */
+bool count_attempt(const Loader *loader, const Import *import, int64 number, Company company, LedgerChunk *chunk) {
+    const int most_crashes = company == Company::Alone ? INT_MAX : kCrashesBeforeAlone - 1;
+    const bool pending =
+        begin_attempt(&loader->ledger, import->id, number, most_crashes, company == Company::Alone, chunk);
+
+    if (pending) {
+        ForceSyncCommit();
+    }
+    return pending;
+}
+
 /*
  * The attempt at the next chunk begins in the transaction that ends the one before: that is one flush of WAL less.
  */
 void begin_next(Loader *loader, const Import *import) {
     const int64 number = take_next_chunk(loader->shared, loader->slot, loader->leave);
 
-    loader->next_begun =
-        number > 0 && begin_attempt(&loader->ledger, import->id, number, kCrashesBeforeAlone - 1, false, &loader->next);
+    loader->next_begun = number > 0 && count_attempt(loader, import, number, Company::Others, &loader->next);
+}
+
+/* The transaction that counts it has been committed. */
+void note_begun(Loader *loader, int64 chunk_id) {
+    busy_chunk_id = chunk_id;
+    busy_with_it = false;
+    busy = loader;
 }
 
 } // namespace
@@ -63,13 +82,10 @@ bool begin_attempt_at(Loader *loader, const Import *import, int64 number, Compan
         return true;
     }
     begin_transaction(&loader->identity);
-    const int most_crashes = company == Company::Alone ? INT_MAX : kCrashesBeforeAlone - 1;
-    const bool pending =
-        begin_attempt(&loader->ledger, import->id, number, most_crashes, company == Company::Alone, chunk);
+    const bool pending = count_attempt(loader, import, number, company, chunk);
     commit_transaction();
     if (pending) {
-        busy_chunk_id = chunk->id;
-        busy = loader;
+        note_begun(loader, chunk->id);
     }
     return pending;
 }
@@ -79,6 +95,7 @@ ErrorData *try_chunk(Loader *loader, const Import *import, const LedgerChunk *ch
     ErrorData *volatile error = nullptr;
 
     end->rows = 0;
+    busy_with_it = true;
     if (loader->slot > 0) {
         RESUME_CANCEL_INTERRUPTS(); /* here a worker can be cancelled, nowhere else */
     }
@@ -114,8 +131,7 @@ ErrorData *try_chunk(Loader *loader, const Import *import, const LedgerChunk *ch
         end->how = ChunkEnd::How::Completed;
         forget_attempt();
         if (loader->next_begun) {
-            busy_chunk_id = loader->next.id;
-            busy = loader;
+            note_begun(loader, loader->next.id);
         }
     } else if (error == nullptr) {
         withdraw_attempt(); /* somebody else has it, or had */
@@ -136,7 +152,7 @@ void withdraw_attempt() {
     loader->next_begun = false;
     begin_transaction(&loader->identity);
     if (can_open_ledger_now(loader->ledger.files) && reopen_ledger(loader->ledger.files, &ledger)) {
-        uncount_crash(&ledger, busy_chunk_id);
+        uncount_attempt(&ledger, busy_chunk_id, busy_with_it);
     }
     commit_transaction();
 }

@@ -28,7 +28,10 @@ ErrorData *try_chunk(Loader *loader, const Import *import, const LedgerChunk *ch
 
 /* The attempt has ended, and the ledger says how. */
 void forget_attempt();
-/* The attempt was ended by none of its own faults: takes the count of a crash back. */
+/*
+ * The attempt, if there is one, was ended by none of its own faults: takes the count of a crash back, and that of the
+ * attempt if it had only begun to be counted.
+ */
 void withdraw_attempt();
 
 } // namespace movielens_ingest::pg

@@ -146,12 +146,12 @@ void load_chunk(Loader *loader, int index, int64 number, Company company) {
     const Import *import = import_of(loader, index);
     ChunkEnd end = {ChunkEnd::How::Left, 0, 0, 0, 0};
     LedgerChunk chunk;
-    bool again = true;
 
-    if (!loader->next_begun) {
-        /* A signal that came too late was for the chunk before; of this one's import the shared memory tells. */
-        QueryCancelPending = QueryCancelPending && loader->slot == 0;
-        again = !import_is_stopped(loader->shared, index); /* it may have been since the chunk was taken */
+    /* A signal that came too late was for the chunk before; of this one's import the shared memory tells. */
+    QueryCancelPending = QueryCancelPending && loader->slot == 0;
+    bool again = !import_is_stopped(loader->shared, index); /* it may have been since the chunk was taken */
+    if (!again) {
+        withdraw_attempt();
     }
     while (again && begin_attempt_at(loader, import, number, company, &chunk)) {
         report_activity("movielens_ingest: loading chunk " INT64_FORMAT " of import " INT64_FORMAT " into %s", number,

@@ -260,8 +260,8 @@ void add_chunks(const Ledger *ledger, const Import *import, const core::Chunk *c
  */
 bool begin_attempt(const Ledger *ledger, int64 import_id, int64 number, int most_crashes, bool wait,
                    LedgerChunk *chunk);
-/* It was no crash. Does nothing when somebody holds the chunk's row. */
-void uncount_crash(const Ledger *ledger, int64 chunk_id);
+/* It was no crash, or no attempt either. Does nothing when somebody holds the chunk's row. */
+void uncount_attempt(const Ledger *ledger, int64 chunk_id, bool only_crash);
 /*
  * Locks the chunk's row until the transaction ends. False: it is not Pending, or somebody else has it. wait: until he
  * lets go of it.

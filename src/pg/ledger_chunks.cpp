@@ -78,12 +78,13 @@ bool begin_attempt(const Ledger *ledger, int64 import_id, int64 number, int most
     return found;
 }
 
-void uncount_crash(const Ledger *ledger, int64 chunk_id) {
+void uncount_attempt(const Ledger *ledger, int64 chunk_id, bool only_crash) {
     const StatementScope scope = begin_statement(ledger);
     run_statement(ledger,
-                  "UPDATE ledger.process_chunks SET crashes = crashes - 1 WHERE crashes > 0 AND id IN"
+                  "UPDATE ledger.process_chunks SET crashes = crashes - 1, attempts = attempts - (NOT $2)::integer"
+                  " WHERE crashes > 0 AND id IN"
                   " (SELECT id FROM ledger.process_chunks WHERE id = $1 AND status = 'Pending' FOR UPDATE SKIP LOCKED)",
-                  {param(chunk_id)});
+                  {param(chunk_id), param(only_crash)});
     end_statement(&scope);
 }
 

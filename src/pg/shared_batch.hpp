@@ -12,7 +12,7 @@
 namespace movielens_ingest::pg {
 
 constexpr int kMostImports = 16;                 /* in a batch */
-constexpr uint32 kSharedBatchMagic = 0x6d6c6232; /* "mlb2" */
+constexpr uint32 kSharedBatchMagic = 0x6d6c6233; /* "mlb3" */
 
 enum class Phase : int { Queued, Planning, Loading, Indexing, Analyzing, Ended };
 
@@ -98,6 +98,16 @@ SharedBatch *create_shared_batch(int slots, Oid files, int64 batch_id, dsm_handl
 void add_shared_import(SharedBatch *batch, int64 id, uint32 prerequisites);
 /* Worker: null when the leader and its segment are gone. */
 SharedBatch *attach_shared_batch(dsm_handle handle);
+
+/* Under the mutex: the processes that have a chunk of the import in hand. */
+inline int count_loading(const SharedBatch *batch, int import) {
+    int loading = 0;
+
+    for (int i = 0; i < batch->slots; i++) {
+        loading += batch->slot[i].import == import ? 1 : 0;
+    }
+    return loading;
+}
 
 inline void wake_leader(const SharedBatch *batch) { SetLatch(&ProcGlobal->allProcs[batch->leader_pgprocno].procLatch); }
 

@@ -49,6 +49,19 @@ int64 chunks_left(const SharedImport *import) { return import->ready_chunks - im
 /* Only a tenth at most of its chunks is left to be handed out. */
 bool is_nearly_loaded(const SharedImport *import) { return chunks_left(import) <= import->ready_chunks / 10; }
 
+/* Another import has nothing to load any more, and it is for the leader to end it. */
+bool other_wants_end(const SharedBatch *batch, const SharedImport *own) {
+    for (int i = 0; i < batch->import_count; i++) {
+        const SharedImport *import = &batch->imports[i];
+
+        if (import != own && import->running == 0 && !may_have_chunk(batch, import) && may_begin(batch, import) &&
+            import->progress.phase != Phase::Ended) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void fill_slot(SharedBatch *batch, int slot, int index, int64 number, TimestampTz time) {
     SharedImport *import = &batch->imports[index];
 
@@ -141,9 +154,9 @@ int64 take_next_chunk(SharedBatch *batch, int slot, int64 left) {
 
     SpinLockAcquire(&batch->mutex);
     SharedImport *import = &batch->imports[own->import];
-    /* Near the end a leader has other things to do first: see analyze_early(). */
+    /* A leader has other things to do first: near the end see analyze_early(). */
     if (own->next_chunk == 0 && has_chunk(batch, import) && !batch->exclusive && chunks_left(import) > left &&
-        !is_nearly_loaded(import)) {
+        !is_nearly_loaded(import) && (slot > 0 || !other_wants_end(batch, import))) {
         own->next_import = own->import;
         own->next_chunk = import->next_chunk++;
         import->running++;
@@ -216,12 +229,9 @@ bool abandoned_chunk(SharedBatch *batch, int slot, int *import, int64 *number) {
     const bool at_chunk = abandoned->import >= 0;
     *import = at_chunk ? abandoned->import : -1;
     *number = abandoned->chunk;
-    if (abandoned->next_chunk != 0) {
+    const bool has_next = abandoned->next_chunk != 0;
+    if (has_next) {
         batch->imports[abandoned->next_import].running--;
-        if (!at_chunk) {
-            *import = abandoned->next_import;
-            *number = abandoned->next_chunk;
-        }
         abandoned->next_chunk = 0;
     }
     if (at_chunk) {
@@ -229,7 +239,7 @@ bool abandoned_chunk(SharedBatch *batch, int slot, int *import, int64 *number) {
     }
     clear_slot(abandoned);
     SpinLockRelease(&batch->mutex);
-    return *import >= 0;
+    return at_chunk || has_next;
 }
 
 int64 chunks_available(SharedBatch *batch) {
@@ -261,11 +271,15 @@ int nearly_loaded_import(SharedBatch *batch) {
     return found;
 }
 
-int chunks_running(SharedBatch *batch) {
+int processes_loading(SharedBatch *batch) {
+    int loading = 0;
+
     SpinLockAcquire(&batch->mutex);
-    const int running = count_running(batch);
+    for (int i = 0; i < batch->import_count; i++) {
+        loading += count_loading(batch, i);
+    }
     SpinLockRelease(&batch->mutex);
-    return running;
+    return loading;
 }
 
 bool chunks_are_waiting(SharedBatch *batch) {

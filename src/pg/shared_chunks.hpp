@@ -28,7 +28,10 @@ void forget_refused(SharedBatch *batch, int slot);
 int64 count_refused(SharedBatch *batch, int slot);
 /* The slot's chunk is loaded, or given up. */
 void finish_chunk(SharedBatch *batch, int slot, const ChunkEnd *end);
-/* The chunk that the slot's process left unfinished; the one that it has taken beforehand is left too. False: none. */
+/*
+ * The chunk that the slot's process left unfinished; number 0: it was at none. One that it had taken beforehand is left
+ * too. False: neither.
+ */
 bool abandoned_chunk(SharedBatch *batch, int slot, int *import, int64 *number);
 
 /* All imports that this one waits for are in. */
@@ -39,9 +42,9 @@ bool import_may_begin(SharedBatch *batch, int import);
  */
 int nearly_loaded_import(SharedBatch *batch);
 
-/* How many chunks could be taken now, and how many are. */
+/* How many chunks could be taken now, and how many processes have one in hand. */
 int64 chunks_available(SharedBatch *batch);
-int chunks_running(SharedBatch *batch);
+int processes_loading(SharedBatch *batch);
 /* True while there are chunks that nobody has taken yet, or may be. */
 bool chunks_are_waiting(SharedBatch *batch);
 /* No chunk of the import is being loaded, and none is left to be handed out, nor will there be one. */

@@ -99,7 +99,7 @@ Progress read_progress(SharedBatch *batch, int index) {
     Progress progress = import->progress;
     const ProgressSample begun = import->begun;
     const ProgressSample before = import->before;
-    progress.workers = import->running;
+    progress.workers = count_loading(batch, index);
     SpinLockRelease(&batch->mutex);
 
     progress.rows = now.rows;

@@ -72,7 +72,7 @@ WorkerPool *make_worker_pool(Loader *leader, dsm_handle segment) {
 void start_workers(WorkerPool *pool) {
     SharedBatch *shared = pool->leader->shared;
     /* Workers that are there take theirs, and the leader one. */
-    const int64 wanted = chunks_available(shared) + chunks_running(shared);
+    const int64 wanted = chunks_available(shared) + processes_loading(shared);
     const int slots = static_cast<int>(Min(wanted, static_cast<int64>(pool->slots)));
 
     for (; pool->next_slot < slots; pool->next_slot++) {
@@ -106,7 +106,7 @@ int tend_workers(WorkerPool *pool) {
         int import;
         int64 number;
         const bool lost = abandoned_chunk(pool->leader->shared, slot, &import, &number);
-        if (lost) {
+        if (lost && number > 0) {
             return_chunk(pool, import, number);
         }
         /* One that was lost without a chunk would be lost again, and nothing would count how often. */
