@@ -33,16 +33,6 @@ struct PageFill {
     int tuples;
 };
 
-constexpr PageFill kEmptyPage = {BLCKSZ - SizeOfPageHeaderData, 0};
-
-/*
- * The page that this process has left with room, and how much. Core knows it as the heap's target block, as long as it
- * does not forget that: when the file is cut off or exchanged.
- */
-RelFileNode open_file;
-BlockNumber open_block = InvalidBlockNumber;
-PageFill open_fill;
-
 /* How many of the tuples heap_multi_insert() would put on a page. */
 int count_for_page(Size saved_space, const HeapTuple *tuples, int count, PageFill *fill) {
     int fitting = 0;
@@ -154,14 +144,15 @@ void install_page(const Appending *appending, Buffer buffer, const PageTuples *o
     UnlockReleaseBuffer(buffer);
 }
 
-/* The pages that the tuples from next on take, most of them; returns how many. fill: of the last one. */
-int make_pages(const Appending *appending, int next, int count, PageTuples *pages, int most, PageFill *fill) {
+/* The pages that the tuples from next on take, most of them; returns how many. */
+int make_pages(const Appending *appending, int next, int count, PageTuples *pages, int most) {
     const Size saved = saved_space(appending->heap);
     int made = 0;
 
     while (made < most && next < count) {
-        *fill = kEmptyPage;
-        const int on_page = count_for_page(saved, appending->tuples + next, count - next, fill);
+        PageFill fill = {BLCKSZ - SizeOfPageHeaderData, 0};
+        const int on_page = count_for_page(saved, appending->tuples + next, count - next, &fill);
+        Assert(on_page > 0);
         pages[made++] = {next, next + on_page};
         next += on_page;
     }
@@ -172,11 +163,18 @@ int make_pages(const Appending *appending, int next, int count, PageTuples *page
 
 bool takes_whole_pages(Relation heap) { return !RelationIsAccessibleInLogicalDecoding(heap); }
 
-int count_for_open_page(Relation heap, const HeapTuple *tuples, int count) {
-    if (RelationGetTargetBlock(heap) != open_block || !RelFileNodeEquals(heap->rd_node, open_file)) {
+int count_for_target_page(Relation heap, const HeapTuple *tuples, int count, BufferAccessStrategy ring) {
+    const BlockNumber block = RelationGetTargetBlock(heap);
+
+    if (block == InvalidBlockNumber) {
         return 0;
     }
-    return count_for_page(saved_space(heap), tuples, count, &open_fill);
+    const Buffer buffer = ReadBufferExtended(heap, MAIN_FORKNUM, block, RBM_NORMAL, ring);
+    LockBuffer(buffer, BUFFER_LOCK_SHARE);
+    const Page page = BufferGetPage(buffer);
+    PageFill fill = {PageGetExactFreeSpace(page), static_cast<int>(PageGetMaxOffsetNumber(page))};
+    UnlockReleaseBuffer(buffer);
+    return count_for_page(saved_space(heap), tuples, count, &fill);
 }
 
 void append_pages(Relation heap, HeapTuple *tuples, int count, CommandId command_id, BufferAccessStrategy ring) {
@@ -184,12 +182,10 @@ void append_pages(Relation heap, HeapTuple *tuples, int count, CommandId command
         heap, tuples, GetCurrentTransactionId(), command_id, RelationNeedsWAL(heap), RelationIsLogicallyLogged(heap)};
     PageTuples pages[kMostNewPages];
     Buffer buffers[kMostNewPages];
-    PageFill fill = kEmptyPage;
-    BlockNumber last = InvalidBlockNumber;
 
     CheckForSerializableConflictIn(heap, nullptr, InvalidBlockNumber);
     for (int done = 0; done < count;) {
-        const int made = make_pages(&appending, done, count, pages, most_pages(), &fill);
+        const int made = make_pages(&appending, done, count, pages, most_pages());
         CHECK_FOR_INTERRUPTS();
         /* Buffers that are free are nobody's loss, and need not be written yet. */
         const bool in_ring = !have_free_buffer();
@@ -198,20 +194,17 @@ void append_pages(Relation heap, HeapTuple *tuples, int count, CommandId command
         }
         add_pages(heap, made, in_ring ? ring : nullptr, buffers);
         for (int i = 0; i < made; i++) {
-            last = BufferGetBlockNumber(buffers[i]);
+            const BlockNumber block = BufferGetBlockNumber(buffers[i]);
             if (in_ring) {
-                remember_filled(heap, last);
+                remember_filled(heap, block);
             }
+            RelationSetTargetBlock(heap, block); /* the last one may have room */
             install_page(&appending, buffers[i], &pages[i]);
         }
         done = pages[made - 1].to;
     }
     CheckForSerializableConflictIn(heap, nullptr, InvalidBlockNumber);
     pgstat_count_heap_insert(heap, count);
-    open_file = heap->rd_node;
-    open_block = last;
-    open_fill = fill;
-    RelationSetTargetBlock(heap, last);
 }
 
 } // namespace movielens_ingest::pg

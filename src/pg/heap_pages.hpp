@@ -16,10 +16,10 @@ namespace movielens_ingest::pg {
 bool takes_whole_pages(Relation heap);
 
 /*
- * How many of the tuples have room on the page that append_pages() has left open: the heap's target block, where
- * heap_multi_insert() puts them if it comes next. 0: there is none.
+ * How many of the tuples have room on the heap's target block, where heap_multi_insert() puts them if it comes next:
+ * append_pages() leaves its last page there. 0: none, or there is no such block.
  */
-int count_for_open_page(Relation heap, const HeapTuple *tuples, int count);
+int count_for_target_page(Relation heap, const HeapTuple *tuples, int count, BufferAccessStrategy ring);
 
 /*
  * Appends the tuples, in their order. Each of them then has its place in t_self. None may need TOAST (see needs_toast).

@@ -102,10 +102,13 @@ bool HeapWriter::put_on_pages(Insertion *insertion) {
         MemoryContextAllocHuge(CurrentMemoryContext, sizeof(HeapTuple) * static_cast<Size>(range->to - range->from)));
     Size size = 0;
     int count = 0;
+    int together = range->to - range->from; /* at most so many come before the first that cannot go that way */
 
     for (int i = range->from; i < range->to; i++) {
         const HeapTuple tuple = range->tuples[i];
-        if (tuple != nullptr && !needs_toast(tuple)) {
+        if (tuple != nullptr && needs_toast(tuple)) {
+            together = Min(together, count);
+        } else if (tuple != nullptr) {
             tuples[count++] = tuple;
             size += tuple->t_len;
         }
@@ -113,15 +116,15 @@ bool HeapWriter::put_on_pages(Insertion *insertion) {
     /* Space that is free inside the table is to be used again: that is what heap_multi_insert() does. */
     const bool whole_pages = size >= kEnoughForPages && !has_free_space(target_);
     if (whole_pages) {
-        const int on_open_page = count_for_open_page(target_, tuples, count);
-        if (on_open_page > 0) {
-            const HeapTuple *behind =
-                std::find(range->tuples + range->from, range->tuples + range->to, tuples[on_open_page - 1]) + 1;
-            put(insertion, static_cast<int>(behind - range->tuples));
+        const int begun = count_for_target_page(target_, tuples, Min(count, together), ring());
+        if (begun > 0) {
+            const HeapTuple *last =
+                std::find(range->tuples + range->from, range->tuples + range->to, tuples[begun - 1]);
+            put(insertion, static_cast<int>(last - range->tuples) + 1);
         }
-        range->at = kUnknown;
-        append_pages(target_, tuples + on_open_page, count - on_open_page, insertion->command_id, ring());
-        range->inserted += count - on_open_page;
+        range->at = kBeforeFirst; /* no code of a user's: an error is none of a record */
+        append_pages(target_, tuples + begun, count - begun, insertion->command_id, ring());
+        range->inserted += count - begun;
     }
     pfree(tuples);
     return whole_pages && count == range->to - range->from;

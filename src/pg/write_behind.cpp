@@ -14,7 +14,7 @@ uint64 most_remembered() { return Min(kMostRemembered, static_cast<uint64>(NBuff
  * So many are kept: a small import leaves its pages to the checkpointer. More are not, so that a page is still in the
  * processor's cache when it is written.
  */
-constexpr uint64 kKept = 512;
+uint64 most_kept() { return most_remembered() / 2; }
 
 /* The blocks of one file that were filled last; the first of them have been written. */
 RelFileNode file;
@@ -54,7 +54,7 @@ void write_out_filled(Relation heap, BufferAccessStrategy ring) {
     }
     /* Between two transactions of ours VACUUM may have cut the end of the table off. */
     const BlockNumber end = RelationGetNumberOfBlocks(heap);
-    while (filled_count - written_count > kKept) {
+    while (filled_count - written_count > most_kept()) {
         const BlockNumber block = filled[written_count % kMostRemembered];
         if (block < end && !write_out(heap, block, ring)) {
             break;

@@ -212,6 +212,45 @@ for my $writer ('pages', 'multi_insert')
 	is(sql('SELECT count(*), count(DISTINCT id) FROM t') . ' ' . sql(q(SELECT count(*) FROM verify_heapam('t'))), "$rows|$rows 0", '... each row, once');
 }
 
+# --- pages stay in buffers that nobody uses, and take no other ones than those of a ring ---
+
+sql('CREATE EXTENSION pg_buffercache; CREATE EXTENSION pg_prewarm');
+$node->append_conf('postgresql.conf', "shared_buffers = '64MB'");
+$node->restart;
+sub buffers { return sql("SELECT count(*) FROM pg_buffercache WHERE relfilenode = pg_relation_filenode('$_[0]')") }
+new_table('TABLE t (id integer, name text)');
+is(outcome(load('pages', $wide, 'chunk_size => 10000, min_chunks => 1, max_workers => 2')), "Completed - $rows 0 0", 'an import into an empty cache');
+cmp_ok(buffers('t'), '>=', 0.99 * pages(), '... leaves all pages there');
+sql(q(CREATE TABLE filler AS SELECT repeat('x', 1000) FROM generate_series(1, 80000)));
+sql(q(SELECT pg_prewarm('filler')));
+is(sql('SELECT count(*) FROM pg_buffercache WHERE relfilenode IS NULL'), 0, 'a full cache');
+sql('ALTER TABLE t RENAME TO before; CREATE TABLE t (LIKE before)');
+is(outcome(load('pages', $wide, 'chunk_size => 10000, min_chunks => 1, max_workers => 1')), "Completed - $rows 0 0", '... an import then');
+cmp_ok(buffers('t'), '<=', 1200, '... keeps to its ring of 1,024 buffers');
+is(sql('SELECT count(*) FROM (TABLE t EXCEPT ALL TABLE before) d') . ' ' . sql('SELECT count(*) FROM t'), "0 $rows", '... and brings the same rows');
+sql('DROP TABLE before, filler');
+
+# --- the page that a piece leaves half full is filled by the next one ---
+
+# Chunks of a piece of 4,096 records and a bit; then records one in fifty of which is refused or goes the way of long rows.
+sub copied
+{
+	my ($clean) = @_;
+	sql("SET client_min_messages = warning; DROP TABLE IF EXISTS copied; CREATE TABLE copied (LIKE t INCLUDING STORAGE); COPY copied FROM '$clean' (FORMAT csv, HEADER)");
+	return sql(q(SELECT pg_relation_size('copied') / 8192));
+}
+new_table('TABLE t (id integer, name text)');
+is(outcome(load('pages', $file, 'chunk_size => 5000, min_chunks => 1, max_workers => 1')), "Completed - $count 0 0", 'chunks of a piece and a bit');
+cmp_ok(pages(), '<=', 2 + copied($file), '... take no more pages than COPY, or one or two');
+my @mixed = map { $_ % 50 == 0 ? "$_," . 'long' x 600 . "\n" : sprintf("%d,name %06d\n", $_, $_) } 1 .. 40000;
+my $clean = write_file('clean.csv', "id,name\n" . join('', @mixed));
+my $mixed = write_file('mixed.csv', "id,name\n" . join('', map { ($_, $_ =~ /^\d*25,/ ? "x$_" : ()) } @mixed));
+new_table('TABLE t (id integer, name text)');
+sql('ALTER TABLE t ALTER name SET STORAGE plain');
+is(outcome(load('pages', $mixed, 'chunk_size => 50000, min_chunks => 1, max_workers => 1')), 'Completed with errors - 40000 400 0', 'records of several kinds');
+cmp_ok(pages(), '<=', 1.1 * copied($clean), '... take few more');
+is(sql('SELECT count(*) FROM (TABLE t EXCEPT ALL TABLE copied) d') . ' ' . sql('SELECT count(*) FROM t'), '0 40000', '... and are those of COPY');
+
 # --- the smallest cache of pages ---
 
 $node->append_conf('postgresql.conf', "shared_buffers = '128kB'\nmax_connections = 10\nmax_wal_senders = 0\nautovacuum_max_workers = 1\nwal_level = replica");
