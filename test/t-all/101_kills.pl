@@ -158,7 +158,7 @@ sub check
 # Of imports: they begin with a magic number.
 sub segments
 {
-	return scalar grep { slurp_file($_) =~ /^(?:2blm|1slm)/ } glob($node->data_dir . '/pg_dynshmem/mmap.*');
+	return scalar grep { slurp_file($_) =~ /^(?:3blm|1slm)/ } glob($node->data_dir . '/pg_dynshmem/mmap.*');
 }
 
 sub nothing_left
