@@ -14,7 +14,6 @@ use warnings;
 #   repeat     how often in a round, with the statement `reset` before each time
 our %group_titles = (
 	heap => 'bare table',
-	full => 'bare table, cache full',
 	ratings => 'ratings as shipped',
 	dataset => 'data set',
 	growth => 'ratings as shipped, in part',
@@ -52,20 +51,9 @@ sub into_bare_table
 	return (
 		$way->('copy', 'COPY', [ copy('ratings', $ratings) ]),
 		$way->('copy-2', 'two COPYs at once', map { [ copy('ratings', "$data/parts/half-$_.csv") ] } 1, 2),
-		map { $way->("import-$_", $_ == 1 ? 'import by one process' : "import by $_ processes",
-			[ ml_import('ratings', $ratings, "max_workers => $_") ]) } 1, 2, 4);
-}
-
-# The same when every buffer holds a page of another table, as on a server that has run for a while.
-sub beside_a_full_cache
-{
-	my ($data) = @_;
-	my @fill = (
-		q(CREATE UNLOGGED TABLE other AS SELECT repeat('x', 1900) FROM generate_series(1, 4 * pg_size_bytes(current_setting('shared_buffers')) / 8192)),
-		'CREATE EXTENSION IF NOT EXISTS pg_prewarm SCHEMA ingest',
-		q(SELECT FROM pg_prewarm('other')));
-	return map { { %$_, name => $_->{name} =~ s/heap/full/r, prepare => [ @{ $_->{prepare} }, @fill ] } }
-	  grep { $_->{name} !~ /4/ } into_bare_table($data);
+		$way->('import-1', 'import by one process', [ ml_import('ratings', $ratings, 'max_workers => 1') ]),
+		$way->('import-2', 'import by 2 processes', [ ml_import('ratings', $ratings, 'max_workers => 2') ]),
+		$way->('import-4', 'import by 4 processes', [ ml_import('ratings', $ratings, 'max_workers => 4') ]));
 }
 
 # By hand: what ml_create_tables makes of ratings is made after the rows are in, and the table analyzed, as imports do.
@@ -138,8 +126,7 @@ sub of_small_files
 # all DATA: every way, loading from the folder that run.sh has made
 sub all
 {
-	my @ways = map { $_->(@_) }
-	  (\&into_bare_table, \&beside_a_full_cache, \&into_ratings, \&of_data_set, \&in_part, \&of_small_files);
+	my @ways = map { $_->(@_) } \&into_bare_table, \&into_ratings, \&of_data_set, \&in_part, \&of_small_files;
 	foreach (0 .. $#ways)
 	{
 		$ways[$_]{number} = $_;
@@ -148,12 +135,15 @@ sub all
 	return @ways;
 }
 
-# selected CONFIGURATION, NAMES, WAY...: those that NAMES, groups and ways, asks for; if it is empty all, or on a server
-# as initdb leaves it those of one big table
+# What is done by default on servers that are not the first one.
+my %default_names = (initdb => 'heap ratings', full => 'heap');
+
+# selected CONFIGURATION, NAMES, WAY...: those that NAMES, groups and ways, asks for; if it is empty all, or the default
+# ones of the configuration
 sub selected
 {
 	my ($configuration, $names, @ways) = @_;
-	my @names = split(' ', $names || ($configuration eq 'initdb' ? 'heap ratings' : join(' ', keys %group_titles)));
+	my @names = split(' ', $names || $default_names{$configuration} || join(' ', keys %group_titles));
 	my %selected;
 	foreach my $name (@names)
 	{

@@ -79,6 +79,7 @@ sub fresh_tables
 {
 	my ($way) = @_;
 	sql('DROP SCHEMA IF EXISTS bench CASCADE', 'CREATE SCHEMA bench', @{ $way->{prepare} }, 'CHECKPOINT');
+	sql(q(SELECT pg_prewarm('ingest.other'))) if $configuration eq 'full';
 	return;
 }
 
@@ -168,6 +169,11 @@ sub result_of
 my @ways = Ways::selected($configuration, $ENV{WAYS}, Ways::all($data));
 sql('CREATE SCHEMA ingest', 'CREATE EXTENSION movielens_ingest SCHEMA ingest',
 	'ALTER DATABASE postgres SET search_path = bench, ingest');
+if ($configuration eq 'full')
+{
+	sql('CREATE EXTENSION pg_prewarm', q(CREATE TABLE ingest.other AS SELECT repeat('x', 1900)
+		FROM generate_series(1, 4 * pg_size_bytes(current_setting('shared_buffers')) / 8192)));
+}
 foreach my $way (@ways)
 {
 	expected($_, $way->{tables}{$_}) foreach sort keys %{ $way->{tables} };

@@ -4,7 +4,7 @@
 #   SCALE=0.1         part of the 20 million ratings (SEED=1 for the generator)
 #   ROUNDS=3          measurements of each way, at least 3 for results to be published
 #   WAYS="heap ..."   groups or ways, by the names that test/bench/Ways.pm has
-#   CONFIGURATIONS="tuned initdb"
+#   CONFIGURATIONS="tuned initdb"   servers, by the names that test/bench/configurations.sh has
 #
 # The tables go to the terminal; results.json, chart.svg and chart.png to build/bench.
 set -euo pipefail
@@ -16,7 +16,7 @@ set -euo pipefail
 export SCALE=${SCALE:-0.1} SEED=${SEED:-1} ROUNDS=${ROUNDS:-3} WAYS=${WAYS:-}
 read -ra names <<<"${CONFIGURATIONS:-tuned initdb}"
 for name in "${names[@]}"; do
-    [[ $name == tuned || $name == initdb ]] || {
+    [[ $name == tuned || $name == full || $name == initdb ]] || {
         say "no such configuration: $name"
         exit 2
     }
