@@ -17,6 +17,7 @@ SOURCES = \
 	src/core/plain_records.cpp \
 	src/core/record_scanner.cpp \
 	src/core/unquoted_records.cpp \
+	src/pg/abandoned_import.cpp \
 	src/pg/background_process.cpp \
 	src/pg/batch.cpp \
 	src/pg/batch_ends.cpp \

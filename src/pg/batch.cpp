@@ -1,6 +1,6 @@
 #include "pg/batch.hpp"
 
-#include "core/error_fate.hpp"
+#include "pg/abandoned_import.hpp"
 #include "pg/background_process.hpp"
 #include "pg/batch_order.hpp"
 #include "pg/batch_state.hpp"
@@ -55,8 +55,7 @@ void attend(Batch *batch) {
     PG_CATCH();
     {
         ErrorData *error = abort_transaction(context);
-        const core::ErrorFate fate = core::error_fate(sqlstate_of(error));
-        if (fate != core::ErrorFate::Retry && fate != core::ErrorFate::RetryAlone) {
+        if (!may_pass(error)) {
             ReThrowError(error);
         }
         ereport(LOG, (errcode(error->sqlerrcode), errmsg("could not attend to import " INT64_FORMAT ": %s",
@@ -81,7 +80,7 @@ void look_around(Loader *loader) {
     }
 }
 
-void hold_locks(Batch *batch) {
+void hold_import_locks(Batch *batch) {
     const Oid files = batch->loader.ledger.files;
 
     hold_lock(leader_lock(files, batch->loader.shared->id));
@@ -90,10 +89,21 @@ void hold_locks(Batch *batch) {
         if (!batch->ended[i]) {
             hold_lock(import_lock(files, batch->members[i].id));
         }
+    }
+}
+
+/* Once it is known which imports have ended: others leave the indexes of these tables to us. */
+void hold_loading_locks(Batch *batch) {
+    for (int i = 0; i < batch->count; i++) {
         if (!batch->ended[i] && !batch->indexed[i]) {
             hold_lock_beside(loading_lock(batch->members[i].target_oid), true);
         }
     }
+}
+
+void hold_locks(Batch *batch) {
+    hold_import_locks(batch);
+    hold_loading_locks(batch);
 }
 
 void take_error(Batch *batch, const ErrorData *error) {
@@ -193,7 +203,6 @@ Next advance(Batch *batch) {
             wait_for_workers(batch);
             return Next::Again;
         }
-        give_up_referenced_keys();
         if (!index_target(batch, i)) {
             return Next::Again;
         }
@@ -338,7 +347,7 @@ void prepare(Batch *batch, int64 batch_id) {
     }
     loader->leave = int64{kPlanAhead} * loader->shared->slots;
     batch->pool = make_worker_pool(loader, segment);
-    hold_locks(batch);
+    hold_import_locks(batch);
 
     /* In one transaction, so that who has one of the rows locked and finds no segment there can cancel the import. */
     begin_transaction(&loader->identity);
@@ -346,6 +355,7 @@ void prepare(Batch *batch, int64 batch_id) {
     (void)change_status(&loader->ledger, batch_id, kQueued, kProcessing);
     mark_led(&loader->ledger, batch_id, segment);
     read_statuses(batch, batch_id);
+    hold_loading_locks(batch);
     commit_transaction();
     for (int i = 0; i < batch->count; i++) {
         if (batch->members[i].completed) {
@@ -380,7 +390,7 @@ void end_unbegun(Batch *batch, int64 batch_id, const ErrorData *error) {
                   errmsg("import " INT64_FORMAT " could not begin: %s", batch_id, error->message)));
     begin_transaction(&loader->identity);
     if (reopen_ledger(loader->ledger.files, &loader->ledger)) {
-        fail_batch(&loader->ledger, batch_id, sqlstate_of(error), error->message);
+        fail_abandoned_batch(&loader->ledger, batch_id, sqlstate_of(error), error->message);
     }
     commit_transaction();
 }

@@ -112,7 +112,7 @@ void end_given_up(Batch *batch) {
         } else {
             ereport(LOG, (errmsg("import " INT64_FORMAT " was cancelled", batch->members[i].id)));
             end_member(batch, i, kCancelled, unpack_sql_state(ERRCODE_QUERY_CANCELED),
-                       last_words("canceling statement due to user request", batch->unbuilt[i]));
+                       last_words(kCancelMessage, batch->unbuilt[i]));
         }
     }
 }

@@ -1,6 +1,7 @@
 #include "pg/batch_state.hpp"
 
 #include "pg/deferred_indexes.hpp"
+#include "pg/referenced_keys.hpp"
 #include "pg/subtransaction.hpp"
 
 namespace movielens_ingest::pg {
@@ -21,6 +22,7 @@ bool target_is_loaded_on(const Batch *batch, int index) {
 } // namespace
 
 bool index_target(Batch *batch, int index) {
+    give_up_referenced_keys(); /* what comes now may wait for others, and take long */
     if (batch->indexed[index]) {
         return true;
     }

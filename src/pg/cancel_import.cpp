@@ -1,6 +1,6 @@
 #include "pg/cancel_import.hpp"
 
-#include "pg/deferred_indexes.hpp"
+#include "pg/abandoned_import.hpp"
 #include "pg/import_wait.hpp"
 #include "pg/shared_batch.hpp"
 #include "pg/shared_progress.hpp"
@@ -46,16 +46,17 @@ bool ask_leader(const Ledger *ledger, const VisibleImport *import) {
 }
 
 /* Nobody leads it. */
-void end_abandoned(const Ledger *ledger, int64 id) {
-    const char *message = "canceling statement due to user request";
+void cancel_abandoned(const Ledger *ledger, int64 id) {
     Import import;
 
-    const char *unbuilt = read_import(ledger, id, &import) ? build_abandoned_indexes(ledger, &import) : nullptr;
+    if (!read_import(ledger, id, &import)) {
+        raise_unknown_import(id);
+    }
+    const char *unbuilt = end_abandoned(ledger, id, import.target_oid, kCancelled,
+                                        unpack_sql_state(ERRCODE_QUERY_CANCELED), kCancelMessage);
     if (unbuilt != nullptr) {
         ereport(WARNING, (errmsg_internal("%s", unbuilt), errhint("Build it with REINDEX.")));
-        message = psprintf("%s; %s", message, unbuilt);
     }
-    (void)end_import(ledger, id, kCancelled, unpack_sql_state(ERRCODE_QUERY_CANCELED), message);
 }
 
 } // namespace
@@ -84,7 +85,7 @@ bool cancel_by_id(const Ledger *ledger, int64 id) {
     }
     if (is_open(&import)) {
         if (!ask_leader(ledger, &import)) {
-            end_abandoned(ledger, id);
+            cancel_abandoned(ledger, id);
         }
         return true;
     }

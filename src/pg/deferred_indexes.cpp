@@ -44,6 +44,8 @@ bool has_trigger(Relation target) {
     return false;
 }
 
+bool is_made_of_others(Oid type) { return type == RECORDOID || (IsPolymorphicType(type) && type != ANYENUMOID); }
+
 /*
  * No row can be refused by it, as one that is too long for an index is refused when the index is maintained
  * (_bt_check_third_page), or one for which an expression raises an error: a build would find it when it is in.
@@ -62,8 +64,9 @@ bool takes_any_row(Relation index) {
         bytes += MAXALIGN(most);
     }
     for (int i = 0; i < index->rd_index->indnkeyatts; i++) {
-        if (index->rd_opfamily[i] >= FirstNormalObjectId) {
-            return false; /* the user's own operators */
+        /* The user's own operators, or those of what the value is made of. */
+        if (index->rd_opfamily[i] >= FirstNormalObjectId || is_made_of_others(index->rd_opcintype[i])) {
+            return false;
         }
     }
     return bytes <= kMostBytes && heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, nullptr);
@@ -81,7 +84,8 @@ bool can_be_deferred(Relation index) {
            !form->indisclustered && !form->indisreplident && !index->rd_rel->relispartition && takes_any_row(index);
 }
 
-List *deferrable_indexes(Relation target) {
+/* Those that nobody has locked, who may have locked the index alone; ours are released again, or kept. */
+List *deferrable_indexes(Relation target, LOCKMODE lock, LOCKMODE released) {
     List *found = NIL;
     ListCell *cell;
 
@@ -89,11 +93,15 @@ List *deferrable_indexes(Relation target) {
         return NIL;
     }
     foreach (cell, RelationGetIndexList(target)) {
-        Relation index = index_open(lfirst_oid(cell), AccessShareLock);
-        if (can_be_deferred(index)) {
-            found = lappend_oid(found, lfirst_oid(cell));
+        const Oid oid = lfirst_oid(cell);
+        if (!ConditionalLockRelationOid(oid, lock)) {
+            continue;
         }
-        index_close(index, NoLock);
+        Relation index = index_open(oid, NoLock);
+        if (can_be_deferred(index)) {
+            found = lappend_oid(found, oid);
+        }
+        index_close(index, released);
     }
     return found;
 }
@@ -114,7 +122,7 @@ bool is_empty(Relation table) {
 
 void defer_index(Relation table, Oid index_oid) {
     Relation catalog = table_open(IndexRelationId, RowExclusiveLock);
-    Relation index = index_open(index_oid, AccessExclusiveLock);
+    Relation index = index_open(index_oid, NoLock);
     HeapTuple tuple = SearchSysCacheCopy1(INDEXRELID, ObjectIdGetDatum(index_oid));
 
     if (!HeapTupleIsValid(tuple)) {
@@ -137,7 +145,8 @@ bool has_deferrable_indexes(Oid target) {
         return false;
     }
     Relation table = try_relation_open(target, NoLock);
-    const bool found = table != nullptr && may_lock(target) && deferrable_indexes(table) != NIL;
+    const bool found =
+        table != nullptr && may_lock(target) && deferrable_indexes(table, AccessShareLock, AccessShareLock) != NIL;
     if (table != nullptr) {
         table_close(table, NoLock);
     }
@@ -151,7 +160,7 @@ void defer_indexes_of(const Ledger *ledger, Relation table) {
     if (!is_empty(table)) {
         return;
     }
-    foreach (cell, deferrable_indexes(table)) {
+    foreach (cell, deferrable_indexes(table, AccessExclusiveLock, NoLock)) {
         defer_index(table, lfirst_oid(cell));
         note_deferred_index(ledger, RelationGetRelid(table), lfirst_oid(cell));
     }
@@ -214,9 +223,9 @@ void build_index(void *argument) {
     const auto *build = static_cast<Build *>(argument);
     ReindexParams params;
 
-    /* Before anything else: reindex_index() takes it too. Then of two who build, the second waits for the first here.
-     */
+    /* Before anything else, as reindex_index() takes them. Somebody else may be about to have built it. */
     LockRelationOid(build->target, ShareLock);
+    LockRelationOid(build->index, AccessExclusiveLock);
     if (!forget_deferred_index(build->ledger, build->index) || !is_unbuilt(build->target, build->index)) {
         return;
     }
@@ -229,16 +238,20 @@ void build_index(void *argument) {
 }
 
 /*
+ * One who has read the table has its index locked too, and may go on to write: that would be a deadlock with one who
+ * has ShareLock and waits for the index. So all are waited for at once, before either is locked. Only who has the index
+ * alone, as ALTER INDEX, is waited for later.
+ *
  * Without a snapshot the wait for the lock holds up no CREATE INDEX CONCURRENTLY that waits for older snapshots with
- * that lock in hand; the lock_timeout of the caller is for its statements.
+ * that lock in hand.
  */
-void lock_for_build(Oid target) {
-    const int guc_level = NewGUCNestLevel();
-    set_locally("lock_timeout", "0");
+void lock_for_build(const Build *build) {
     PopActiveSnapshot();
-    LockRelationOid(target, ShareLock);
+    LockRelationOid(build->target, AccessExclusiveLock);
+    LockRelationOid(build->target, ShareLock);
+    (void)ConditionalLockRelationOid(build->index, AccessExclusiveLock);
+    UnlockRelationOid(build->target, AccessExclusiveLock);
     PushActiveSnapshot(GetTransactionSnapshot());
-    AtEOXact_GUC(true, guc_level);
 }
 
 ErrorData *try_build(Loader *leader, Build *build) {
@@ -248,8 +261,11 @@ ErrorData *try_build(Loader *leader, Build *build) {
     PG_TRY();
     {
         begin_transaction(&leader->identity);
-        lock_for_build(build->target);
+        const int guc_level = NewGUCNestLevel();
+        set_locally("lock_timeout", "0"); /* that of the caller is for its statements */
+        lock_for_build(build);
         build_index(build);
+        AtEOXact_GUC(true, guc_level);
         commit_transaction();
     }
     PG_CATCH();
@@ -257,6 +273,23 @@ ErrorData *try_build(Loader *leader, Build *build) {
     PG_END_TRY();
     MemoryContextSwitchTo(context);
     return error;
+}
+
+/* As a chunk: what may pass is tried again, with growing pauses. */
+ErrorData *build_with_retries(Loader *leader, int import, Build *build, const char *name) {
+    const int max_retries = import_of(leader, import)->options.max_retries;
+
+    for (int attempts = 1;; attempts++) {
+        ErrorData *error = try_build(leader, build);
+        if (error == nullptr || attempts > max_retries || !may_pass(error)) {
+            return error;
+        }
+        ereport(LOG, (errcode(error->sqlerrcode),
+                      errmsg("building index %s failed in attempt %d: %s", name, attempts, error->message)));
+        if (sleep_unless_stopped(leader->shared, import, retry_pause(attempts))) {
+            return error;
+        }
+    }
 }
 
 const char *build_failure(const DeferredIndex *index, const ErrorData *error) {
@@ -311,7 +344,7 @@ ErrorData *build_indexes(Loader *leader, int index, const BatchMember *import, b
         Build build = {&leader->ledger, import->target_oid, indexes[i].oid};
 
         report_activity("movielens_ingest: building index %s after import " INT64_FORMAT, indexes[i].name, import->id);
-        ErrorData *error = try_build(leader, &build);
+        ErrorData *error = build_with_retries(leader, index, &build, indexes[i].name);
         if (error != nullptr && (failure == nullptr || is_cancel(error))) {
             error->message = const_cast<char *>(build_failure(&indexes[i], error));
             failure = error;
@@ -320,16 +353,16 @@ ErrorData *build_indexes(Loader *leader, int index, const BatchMember *import, b
     return failure;
 }
 
-const char *build_abandoned_indexes(const Ledger *ledger, const Import *import) {
+const char *build_abandoned_indexes(const Ledger *ledger, Oid target) {
     const char *failure = nullptr;
     int count;
 
-    if (lock_is_held(loading_lock(import->target_oid))) {
+    if (lock_is_held(loading_lock(target))) {
         return nullptr;
     }
-    const DeferredIndex *indexes = deferred_indexes(ledger, import->target_oid, &count);
+    const DeferredIndex *indexes = deferred_indexes(ledger, target, &count);
     for (int i = 0; i < count; i++) {
-        Build build = {ledger, import->target_oid, indexes[i].oid};
+        Build build = {ledger, target, indexes[i].oid};
         ErrorData *error = try_in_subtransaction(build_index, &build);
 
         if (error != nullptr && is_cancel(error)) {

@@ -33,6 +33,6 @@ ErrorData *build_indexes(Loader *leader, int index, const BatchMember *import, b
  * The same for an import that has no leader, in the transaction of a session that ends it. Returns the message of an
  * error, or null.
  */
-const char *build_abandoned_indexes(const Ledger *ledger, const Import *import);
+const char *build_abandoned_indexes(const Ledger *ledger, Oid target);
 
 } // namespace movielens_ingest::pg

@@ -24,7 +24,9 @@ const char *only_by_trigger(Relation target, const ForeignKey *key) {
         Oid right;
 
         op_input_types(key->operators[i], &left, &right);
-        if (attribute->attgenerated != '\0' || !OidIsValid(get_array_type(attribute->atttypid)) ||
+        /* unnest() would take a composite type apart. */
+        if (attribute->attgenerated != '\0' || type_is_rowtype(attribute->atttypid) ||
+            !OidIsValid(get_array_type(attribute->atttypid)) ||
             !IsBinaryCoercible(getBaseType(attribute->atttypid), right)) {
             return "a foreign key does not compare plain columns by plain equality";
         }

@@ -8,6 +8,7 @@
 #include "pg/pg.hpp"
 #include "pg/planner.hpp"
 #include "pg/progress.hpp"
+#include "pg/session.hpp"
 #include "pg/shared_chunks.hpp"
 #include "pg/shared_progress.hpp"
 #include "pg/subtransaction.hpp"
@@ -161,14 +162,18 @@ void analyze_target(Loader *leader, int index) {
     PG_TRY();
     {
         begin_transaction(&leader->identity);
+        const int guc_level = NewGUCNestLevel();
+        /* Long enough for the chunks of other imports, which know who waits for a table that they reference. */
+        set_locally("lock_timeout", "10s");
         Relation target = open_target(import->target_oid, import->target, import->columns, import->column_count);
-        const char *sql = psprintf("ANALYZE (SKIP_LOCKED) %s", qualified_name(target));
+        const char *sql = psprintf("ANALYZE %s", qualified_name(target));
         table_close(target, NoLock);
         if (can_be_analyzed(import->target_oid) && may_analyze(import->target_oid)) {
             if (SPI_connect() != SPI_OK_CONNECT || SPI_execute(sql, false, 0) < 0 || SPI_finish() != SPI_OK_FINISH) {
                 elog(ERROR, "could not run \"%s\"", sql);
             }
         }
+        AtEOXact_GUC(true, guc_level);
         commit_transaction();
     }
     PG_CATCH();

@@ -109,6 +109,7 @@ void insert_entries(Insertion *insertion, const Index *index) {
     for_each_entry(insertion, index, [&](Datum *values, bool *nulls, ItemPointer place) {
         tuplesort_putindextuplevalues(sort, index->relation, place, values, nulls);
     });
+    insertion->range->at = kUnknown; /* a comparison is of two */
     tuplesort_performsort(sort);
     insert_sorted(insertion, index, sort);
     tuplesort_end(sort);

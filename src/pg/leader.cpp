@@ -1,5 +1,6 @@
 #include "pg/leader.hpp"
 
+#include "pg/abandoned_import.hpp"
 #include "pg/background_process.hpp"
 #include "pg/batch.hpp"
 #include "pg/import_lock.hpp"
@@ -81,8 +82,8 @@ void end_unborn(const Identity *identity, const LeaderArguments *unborn) {
 
     begin_transaction(identity);
     if (reopen_ledger(unborn->files, &ledger) && !lock_is_held(leader_lock(unborn->files, unborn->batch_id))) {
-        fail_batch(&ledger, unborn->batch_id, unpack_sql_state(ERRCODE_INSUFFICIENT_RESOURCES),
-                   "the leader of the import could not connect to the database");
+        fail_abandoned_batch(&ledger, unborn->batch_id, unpack_sql_state(ERRCODE_INSUFFICIENT_RESOURCES),
+                             "the leader of the import could not connect to the database");
     }
     commit_transaction();
 }

@@ -102,6 +102,7 @@ constexpr char kQueued[] = "Queued";
 constexpr char kProcessing[] = "Processing";
 constexpr char kFailed[] = "Failed";
 constexpr char kCancelled[] = "Cancelled";
+constexpr char kCancelMessage[] = "canceling statement due to user request"; /* of such an import, as of a statement */
 
 /* True for Completed, with errors or without. */
 inline bool is_complete(const char *status) { return strncmp(status, "Completed", strlen("Completed")) == 0; }
@@ -176,8 +177,6 @@ int change_status(const Ledger *ledger, int64 batch_id, const char *from, const 
 void mark_led(const Ledger *ledger, int64 batch_id, dsm_handle segment);
 /* The imports of a batch, in the current memory context. */
 BatchMember *read_batch(const Ledger *ledger, int64 batch_id, int *count);
-/* Ends every import of a batch that has not ended yet as Failed. */
-void fail_batch(const Ledger *ledger, int64 batch_id, const char *sqlstate, const char *error);
 /* By which of these tables each is referenced: bit j of references[i] is set when table i has a foreign key to j. */
 void read_references(const Ledger *ledger, const Oid *tables, int count, uint32 *references);
 /* What the ledger says of a batch's import, for shared memory. */

@@ -74,15 +74,6 @@ BatchMember *read_batch(const Ledger *ledger, int64 batch_id, int *count) {
     return members;
 }
 
-void fail_batch(const Ledger *ledger, int64 batch_id, const char *sqlstate, const char *error) {
-    int count;
-    const BatchMember *members = read_batch(ledger, batch_id, &count);
-
-    for (int i = 0; i < count; i++) {
-        (void)end_import(ledger, members[i].id, kFailed, sqlstate, error);
-    }
-}
-
 void read_references(const Ledger *ledger, const Oid *tables, int count, uint32 *references) {
     const StatementScope scope = begin_statement(ledger);
     const uint64 found = run_statement(ledger, "SELECT DISTINCT conrelid::bigint, confrelid::bigint FROM pg_constraint"

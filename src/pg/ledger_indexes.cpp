@@ -7,9 +7,11 @@ namespace movielens_ingest::pg {
 
 void note_deferred_index(const Ledger *ledger, Oid target, Oid index) {
     const StatementScope scope = begin_statement(ledger);
-    /* Of those that were dropped nobody will ask. */
-    run_statement(ledger, "DELETE FROM ledger._deferred_indexes d"
-                          " WHERE NOT EXISTS (SELECT FROM pg_index i WHERE i.indexrelid = d.index_oid)");
+    /* Of those that were dropped nobody will ask. Nor are they waited for: the caller has the table locked. */
+    run_statement(ledger, "DELETE FROM ledger._deferred_indexes WHERE index_oid IN (SELECT index_oid"
+                          " FROM ledger._deferred_indexes d"
+                          " WHERE NOT EXISTS (SELECT FROM pg_index i WHERE i.indexrelid = d.index_oid)"
+                          " FOR UPDATE SKIP LOCKED)");
     /* A row that is there already is left from an import that a crash ended, after which the index was built by hand.
      */
     run_statement(ledger,

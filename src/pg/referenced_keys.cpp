@@ -69,6 +69,7 @@ void end_transaction(XactEvent event, void *) {
  */
 void give_up_at_exit(int, Datum) {
     AbortOutOfAnyTransaction();
+    give_up_referenced_keys();
     LockReleaseAll(DEFAULT_LOCKMETHOD, true);
 }
 

@@ -1,5 +1,6 @@
 #include "pg/subtransaction.hpp"
 
+#include "core/error_fate.hpp"
 #include "pg/error_text.hpp"
 
 namespace movielens_ingest::pg {
@@ -59,6 +60,12 @@ void free_error(ErrorData *error) { MemoryContextDelete(GetMemoryChunkContext(er
 bool is_cancel(const ErrorData *error) {
     return error->sqlerrcode == ERRCODE_QUERY_CANCELED && error->funcname != nullptr &&
            strcmp(error->funcname, "ProcessInterrupts") == 0;
+}
+
+bool may_pass(const ErrorData *error) {
+    const core::ErrorFate fate = core::error_fate(sqlstate_of(error));
+
+    return fate == core::ErrorFate::Retry || fate == core::ErrorFate::RetryAlone;
 }
 
 const char *sqlstate_of(const ErrorData *error) { return unpack_sql_state(error->sqlerrcode); }

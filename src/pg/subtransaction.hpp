@@ -22,6 +22,8 @@ void free_error(ErrorData *error);
 
 /* Somebody cancelled this process; a trigger that raises query_canceled did not. */
 bool is_cancel(const ErrorData *error);
+/* Another try may end without it. */
+bool may_pass(const ErrorData *error);
 
 /* The SQLSTATE of an error as text of five characters, in static memory until the next call. */
 const char *sqlstate_of(const ErrorData *error);

@@ -206,6 +206,8 @@ kind('foreign keys of odd types', make => q(CREATE TYPE mood AS ENUM ('sad', 'ok
 	columns => 'm,w,c,n,r', good => sub { 'sad,wORD,"ab  ",1.5,"[1,2]"' }, bad => [ 'ok,word,ab,1.5,', 'sad,words,ab,1.5,', 'sad,word,a b,1.5,', 'sad,word,ab,1.51,', 'sad,word,ab,1.5,"[1,2)"' ]);
 kind('foreign key of arrays', make => "CREATE TABLE parent (id integer[] PRIMARY KEY); INSERT INTO parent VALUES ('{1,2}'); CREATE TABLE t (a integer[] REFERENCES parent)", spi => 'plain equality',
 	columns => 'a', good => sub { '"{1,2}"' }, bad => [ '"{2,1}"', '{1}' ]);
+kind('foreign key of a composite type', make => 'CREATE TYPE pair AS (x integer, y integer); CREATE TABLE parent (k pair PRIMARY KEY); INSERT INTO parent VALUES (ROW(1, 2)); CREATE TABLE t (a pair REFERENCES parent)', spi => 'plain equality',
+	columns => 'a', good => sub { '"(1,2)"' }, bad => [ '"(1,3)"', 'x' ]);
 kind('foreign key, not validated', make => "$parent CREATE TABLE t (a integer); ALTER TABLE t ADD FOREIGN KEY (a) REFERENCES parent NOT VALID", columns => 'a', good => sub { $_[0] }, bad => [ '41', '0' ]);
 kind('foreign key to itself', make => 'CREATE TABLE t (id integer PRIMARY KEY, boss integer REFERENCES t)', spi => 'it references itself', whole => 1, columns => 'id,boss',
 	good => sub { "$_[0]," . ($_[0] < 40 ? $_[0] + 1 : 40) }, bad => [ '50,60', '51,50', '60,61', '3,3', '52,x' ], no_detail => 1);
