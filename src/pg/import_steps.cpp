@@ -70,6 +70,38 @@ void show_planning(Loader *leader, int index) {
     set_shared_progress(leader->shared, index, &progress);
 }
 
+/*
+ * Not SKIP_LOCKED, which gives up also when a worker only stands in the queue for SHARE, and of which one who has SHARE
+ * never learns that somebody waits. But for a moment only, shorter than one after which a deadlock is looked for:
+ * CREATE INDEX CONCURRENTLY may have the lock, and wait for the snapshot of somebody who waits for us.
+ */
+ErrorData *try_analyze(Loader *leader, const Import *import) {
+    constexpr int kMoment = 100; /* milliseconds */
+    const MemoryContext context = CurrentMemoryContext;
+    ErrorData *volatile error = nullptr;
+
+    PG_TRY();
+    {
+        begin_transaction(&leader->identity);
+        const int guc_level = NewGUCNestLevel();
+        set_locally("lock_timeout", psprintf("%d", Min(kMoment, Max(DeadlockTimeout / 2, 1))));
+        Relation target = open_target(import->target_oid, import->target, import->columns, import->column_count);
+        const char *sql = psprintf("ANALYZE %s", qualified_name(target));
+        table_close(target, NoLock);
+        if (can_be_analyzed(import->target_oid) && may_analyze(import->target_oid)) {
+            if (SPI_connect() != SPI_OK_CONNECT || SPI_execute(sql, false, 0) < 0 || SPI_finish() != SPI_OK_FINISH) {
+                elog(ERROR, "could not run \"%s\"", sql);
+            }
+        }
+        AtEOXact_GUC(true, guc_level);
+        commit_transaction();
+    }
+    PG_CATCH();
+    { error = abort_transaction(context); }
+    PG_END_TRY();
+    return error;
+}
+
 } // namespace
 
 void plan_import(Loader *leader, WorkerPool *pool, int index) {
@@ -149,8 +181,10 @@ bool load_left_chunks(Loader *leader, int index) {
 }
 
 void analyze_target(Loader *leader, int index) {
+    constexpr int kMostTries = 5;
     const Import *import = import_of(leader, index);
-    const MemoryContext context = CurrentMemoryContext;
+    ErrorData *error = nullptr;
+    int tries = 0;
 
     begin_transaction(&leader->identity);
     const bool some_loaded = loaded_records(&leader->ledger, import->id) > 0;
@@ -159,33 +193,16 @@ void analyze_target(Loader *leader, int index) {
         return;
     }
     report_activity("movielens_ingest: analyzing %s for import " INT64_FORMAT, import->target, import->id);
-    PG_TRY();
-    {
-        begin_transaction(&leader->identity);
-        const int guc_level = NewGUCNestLevel();
-        /* Long enough for the chunks of other imports, which know who waits for a table that they reference. */
-        set_locally("lock_timeout", "10s");
-        Relation target = open_target(import->target_oid, import->target, import->columns, import->column_count);
-        const char *sql = psprintf("ANALYZE %s", qualified_name(target));
-        table_close(target, NoLock);
-        if (can_be_analyzed(import->target_oid) && may_analyze(import->target_oid)) {
-            if (SPI_connect() != SPI_OK_CONNECT || SPI_execute(sql, false, 0) < 0 || SPI_finish() != SPI_OK_FINISH) {
-                elog(ERROR, "could not run \"%s\"", sql);
-            }
-        }
-        AtEOXact_GUC(true, guc_level);
-        commit_transaction();
+    do {
+        error = try_analyze(leader, import);
+    } while (error != nullptr && error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE && ++tries < kMostTries);
+    if (error != nullptr && is_cancel(error)) {
+        ReThrowError(error);
     }
-    PG_CATCH();
-    {
-        ErrorData *error = abort_transaction(context);
-        if (is_cancel(error)) {
-            ReThrowError(error);
-        }
+    if (error != nullptr) {
         ereport(WARNING, (errcode(error->sqlerrcode), errmsg("could not analyze %s after import " INT64_FORMAT ": %s",
                                                              import->target, import->id, error->message)));
     }
-    PG_END_TRY();
 }
 
 } // namespace movielens_ingest::pg

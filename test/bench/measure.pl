@@ -40,11 +40,11 @@ sub start_session
 	return { psql => $psql, script => $script };
 }
 
-# run WAY: runs its sessions at once, and returns the seconds of each repetition.
+# run WAY: runs its sessions at once, and returns the seconds and the bytes of WAL of each repetition.
 sub run
 {
 	my ($way) = @_;
-	my $mark = sub { "SELECT '$_[0]', extract(epoch FROM clock_timestamp())" };
+	my $mark = sub { "SELECT '$_[0]', extract(epoch FROM clock_timestamp()), pg_current_wal_insert_lsn() - '0/0'" };
 	my @sessions;
 	foreach my $statements (@{ $way->{sessions} })
 	{
@@ -58,14 +58,18 @@ sub run
 		my $psql = $session->{psql};
 		while (my $line = <$psql>)
 		{
-			if ($line =~ /^start\|(.*)/) { push @{ $starts[ $started++ ] }, $1 }
-			elsif ($line =~ /^end\|(.*)/) { push @{ $ends[ $ended++ ] }, $1 }
+			if ($line =~ /^start\|(.*)\|(.*)/) { push @{ $starts[ $started++ ] }, [ $1, $2 ] }
+			elsif ($line =~ /^end\|(.*)\|(.*)/) { push @{ $ends[ $ended++ ] }, [ $1, $2 ] }
 			elsif ($line ne "Completed\n") { die "$way->{name}: $line" }
 		}
 		close($psql) or die "$way->{name} failed\n";
 		unlink($session->{script});
 	}
-	return map { max(@{ $ends[$_] }) - min(@{ $starts[$_] }) } 0 .. $#starts;
+	my $between = sub {
+		my ($repetition, $what) = @_;
+		return max(map { $_->[$what] } @{ $ends[$repetition] }) - min(map { $_->[$what] } @{ $starts[$repetition] });
+	};
+	return map { { seconds => $between->($_, 0), wal => $between->($_, 1) } } 0 .. $#starts;
 }
 
 # The number and a sum over the rows of a table, in whatever order they stand.
@@ -129,11 +133,12 @@ sub once
 	fresh_tables($way);
 	read_files(values %{ $way->{tables} });
 	my $watch = Meter::watch($postmaster);
-	my ($cpu, $lsn) = (Meter::cpu_seconds($postmaster), sql('SELECT pg_current_wal_insert_lsn()'));
-	my @seconds = run($way);
-	my $wal = sql("SELECT pg_current_wal_insert_lsn() - '$lsn'");
-	push @{ $way->{cpu_seconds} }, Meter::cpu_seconds($postmaster) - $cpu;
-	push @{ $way->{wal_bytes} }, $wal;
+	my $cpu = Meter::cpu_seconds($postmaster);
+	my @repetitions = run($way);
+	my @seconds = map { $_->{seconds} } @repetitions;
+	# What came between repetitions is in these: a TRUNCATE.
+	push @{ $way->{cpu_seconds} }, (Meter::cpu_seconds($postmaster) - $cpu) / @repetitions;
+	push @{ $way->{wal_bytes} }, map { $_->{wal} } @repetitions;
 	push @{ $way->{seconds} }, @seconds;
 	my $peaks = Meter::peaks($watch);
 	$way->{peak_kb}{$_} = max($way->{peak_kb}{$_} // 0, $peaks->{$_}) foreach keys %$peaks;
@@ -158,10 +163,8 @@ sub result_of
 		seconds => [ map { 0 + sprintf('%.4f', $_) } @seconds ],
 		median => 0 + sprintf('%.4f', median(@seconds)), min => 0 + sprintf('%.4f', min(@seconds)),
 		max => 0 + sprintf('%.4f', max(@seconds)), rows_per_second => int($rows / median(@seconds)));
-	# What came between repetitions is in these.
-	return \%result if $way->{repeat} > 1;
 	$result{wal_bytes} = int(median(@{ $way->{wal_bytes} }));
-	$result{cpu_seconds} = 0 + sprintf('%.2f', median(@{ $way->{cpu_seconds} }));
+	$result{cpu_seconds} = 0 + sprintf($way->{repeat} > 1 ? '%.4f' : '%.2f', median(@{ $way->{cpu_seconds} }));
 	$result{"peak_${_}_kb"} = $way->{peak_kb}{$_} foreach keys %{ $way->{peak_kb} };
 	return \%result;
 }

@@ -36,6 +36,8 @@ sub machine
 		kernel => "Linux $kernel" };
 }
 
+sub wal_mb { return sprintf($_[0] < 1e7 ? '%.2f' : '%.0f', $_[0] / 1024 / 1024) }
+
 sub mb { return defined $_[0] ? sprintf('%.0f', $_[0] / 1024) : '-' }
 
 sub print_table
@@ -52,8 +54,8 @@ sub print_table
 		}
 		printf "  %-25s %10s %8s %17s %10s %8s %7s %7s %8s\n", $result->{title}, grouped($result->{rows}),
 		  seconds($result->{median}), seconds($result->{min}) . ' - ' . seconds($result->{max}),
-		  grouped($result->{rows_per_second}), defined $result->{wal_bytes} ? mb($result->{wal_bytes} / 1024) : '-',
-		  $result->{cpu_seconds} // '-', mb($result->{peak_load_kb}), mb($result->{peak_index_kb});
+		  grouped($result->{rows_per_second}), wal_mb($result->{wal_bytes}), $result->{cpu_seconds},
+		  mb($result->{peak_load_kb}), mb($result->{peak_index_kb});
 	}
 }
 
