@@ -48,9 +48,9 @@ sub judge
 
 sub print_table
 {
-	my ($entries, $configuration) = @_;
+	my ($entries, $configuration, $scale) = @_;
 	return unless @$entries;
-	printf "\n%-42s %10s %17s\n", "floors ($configuration)", 'reached', 'wanted';
+	printf "\n%-42s %10s %17s\n", "floors ($configuration)", 'reached', $scale == 1 ? 'wanted' : 'wanted at scale 1';
 	foreach my $entry (@$entries)
 	{
 		printf "%-42s %10.2f %17s  %s\n", $entry->{title}, $entry->{value}, "$entry->{sense} $entry->{bound} $entry->{unit}",

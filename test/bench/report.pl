@@ -117,7 +117,7 @@ foreach my $configuration (@configurations)
 	print_table($measured->{results});
 	print_growth($measured->{results});
 }
-Floors::print_table($report{floors}, $configurations[0]);
+Floors::print_table($report{floors}, $configurations[0], $report{scale});
 
 write_chart($first);
 open(my $file, '>', "$folder/chart.title") or die "chart.title: $!\n";
