@@ -14,7 +14,8 @@ namespace {
 
 constexpr int64 kLeastFileSize = 1024 * 1024; /* bytes: below, a build costs more than it saves */
 constexpr int64 kMostBytes = BLCKSZ / 4;      /* of an entry: a btree's is limited to a third of a page */
-constexpr BlockNumber kMostBlocks = 1024;     /* of dead rows to look through while the table is locked */
+constexpr int kLookLate = 10; /* times deadlock_timeout: a build's wait is long when it looks for a deadlock */
+constexpr BlockNumber kMostBlocks = 1024; /* of dead rows to look through while the table is locked */
 
 bool is_wanted(const Import *import) {
     switch (defer_setting()) {
@@ -243,7 +244,7 @@ void build_index(void *argument) {
  * alone, as ALTER INDEX, is waited for later.
  *
  * Without a snapshot the wait for the lock holds up no CREATE INDEX CONCURRENTLY that waits for older snapshots with
- * that lock in hand.
+ * that lock in hand. It may wait for one of somebody who waits for us: he is to find the deadlock, so we look late.
  */
 void lock_for_build(const Build *build) {
     PopActiveSnapshot();
@@ -263,6 +264,7 @@ ErrorData *try_build(Loader *leader, Build *build) {
         begin_transaction(&leader->identity);
         const int guc_level = NewGUCNestLevel();
         set_locally("lock_timeout", "0"); /* that of the caller is for its statements */
+        set_locally("deadlock_timeout", psprintf(INT64_FORMAT, Min(int64{DeadlockTimeout} * kLookLate, INT_MAX)));
         lock_for_build(build);
         build_index(build);
         AtEOXact_GUC(true, guc_level);

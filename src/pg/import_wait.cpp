@@ -12,46 +12,74 @@ namespace {
 
 constexpr long kPollInterval = 100;         /* milliseconds, where there is no lock to sleep on */
 constexpr long kLongestHandOver = 5 * 1000; /* between two leaders */
+constexpr int64 kProbeTime = 10;            /* milliseconds in the queue of a lock, to look for a deadlock */
+constexpr char kNever[] = "2147483647";     /* milliseconds */
+
+/*
+ * Who waits for an import in a query has a snapshot, and may have locks. CREATE INDEX CONCURRENTLY on the target waits
+ * for the one, others for the other, and the leader waits for them: a deadlock, which must not be the import's. A
+ * process looks for deadlocks once in a wait for a lock, deadlock_timeout after its begin (ProcSleep): too late or too
+ * early. So a wait is cut into slices that each look soon, and more than one of them passes before anybody else looks.
+ */
+int64 slice_of_wait() { return Max(DeadlockTimeout / 2, 2 * kProbeTime); }
 
 struct LockWait {
     LOCKTAG tag;
-    int64 timeout; /* milliseconds; 0: none */
+    int64 timeout; /* milliseconds */
+    bool look;     /* for a deadlock */
 };
 
-/* Raises 55P03 after the timeout. The caller's lock_timeout is not ours. */
+/* Raises 55P03 after the timeout, whatever the caller's lock_timeout, and 40P01. */
 void wait_for_leader(void *argument) {
     const auto *wait = static_cast<LockWait *>(argument);
-    char timeout[32];
-
-    snprintf(timeout, sizeof(timeout), INT64_FORMAT, wait->timeout);
     const int guc_level = NewGUCNestLevel();
-    set_locally("lock_timeout", timeout);
+
+    set_locally("lock_timeout", psprintf(INT64_FORMAT, wait->timeout));
+    set_locally("deadlock_timeout", wait->look ? psprintf(INT64_FORMAT, Max(wait->timeout / 10, 1)) : kNever);
+    set_locally("log_lock_waits", "off"); /* it would say so in each slice */
     wait_for_lock(wait->tag);
     AtEOXact_GUC(true, guc_level);
 }
 
-/* False: it takes longer. */
-bool wait_until(LockWait *wait, TimestampTz until) {
-    if (until == 0) {
-        wait_for_leader(wait);
-        return true;
-    }
-    wait->timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
-    if (wait->timeout == 0) {
-        return !lock_is_held(wait->tag);
-    }
-    /* lock_timeout is an integer: 24 days. */
-    wait->timeout = Min(wait->timeout, INT_MAX);
-    ErrorData *error = try_in_subtransaction(wait_for_leader, wait);
+/* Of two that wait for each other in the end, we are the one who gives up: the import goes on. */
+pg_attribute_noreturn() void raise_deadlock(ErrorData *error) {
+    error->hint = pstrdup("The import goes on. Wait for it again in a transaction that has no locks; CALL ml_load() "
+                          "waits without a snapshot, which CREATE INDEX CONCURRENTLY would wait for.");
+    ReThrowError(error);
+}
+
+/* Sleeps until nobody holds the lock. False: it takes longer than so many milliseconds. */
+bool sleep_on_lock(LOCKTAG tag, int64 milliseconds, bool look) {
+    LockWait wait = {tag, milliseconds, look};
+    ErrorData *error = try_in_subtransaction(wait_for_leader, &wait);
 
     if (error == nullptr) {
         return true;
+    }
+    if (error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED) {
+        raise_deadlock(error);
     }
     if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE) {
         ReThrowError(error);
     }
     free_error(error);
     return false;
+}
+
+/* The same until a time; 0: as long as it takes. */
+bool sleep_on_lock_until(LOCKTAG tag, TimestampTz until) {
+    for (;;) {
+        const int64 slice = slice_of_wait();
+        const int64 rest = until == 0 ? PG_INT64_MAX : TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+
+        if (rest == 0) {
+            return !lock_is_held(tag);
+        }
+        /* What ends sooner than anybody else looks is no deadlock. */
+        if (sleep_on_lock(tag, Min(slice, rest), rest >= slice)) {
+            return true;
+        }
+    }
 }
 
 bool leader_is_alive(int pid) {
@@ -71,11 +99,11 @@ bool import_is_alive(const Ledger *ledger, const VisibleImport *import) {
 
 WaitEnd wait_for_import(const Ledger *ledger, VisibleImport *import, TimestampTz until) {
     TimestampTz alive = GetCurrentTimestamp();
+    TimestampTz probed = alive;
 
     while (is_open(import)) {
-        LockWait wait = {import_lock(ledger->files, import->id), 0};
         const bool queued = is_queued(import);
-        const bool unlocked = queued || wait_until(&wait, until);
+        const bool unlocked = queued || sleep_on_lock_until(import_lock(ledger->files, import->id), until);
 
         if (!read_visible_import(ledger, import->id, false, import)) {
             raise_unknown_import(import->id);
@@ -110,6 +138,12 @@ WaitEnd wait_for_import(const Ledger *ledger, VisibleImport *import, TimestampTz
         (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, kPollInterval, PG_WAIT_EXTENSION);
         ResetLatch(MyLatch);
         CHECK_FOR_INTERRUPTS();
+        /* Those whom the queue waits for may wait for us: a moment in the queue of a lock of theirs tells. */
+        if (TimestampDifferenceExceeds(probed, GetCurrentTimestamp(), static_cast<int>(slice_of_wait()))) {
+            (void)sleep_on_lock(queued ? mover_lock(ledger->files) : leader_lock(ledger->files, import->batch_id),
+                                kProbeTime, true);
+            probed = GetCurrentTimestamp();
+        }
     }
     return WaitEnd::Ended;
 }

@@ -85,6 +85,15 @@ void wait_for_all(void *argument) {
     HOLD_CANCEL_INTERRUPTS();
 }
 
+/*
+ * The next transaction is READ COMMITTED whatever the default is: in another one the first snapshot would stay until
+ * its end, and CREATE INDEX CONCURRENTLY would wait for it (WaitForOlderSnapshots), and VACUUM spare what it sees.
+ */
+void commit_and_go_on() {
+    SPI_commit();
+    XactIsoLevel = XACT_READ_COMMITTED;
+}
+
 /* After the call was cancelled: its imports too. */
 void cancel_all(const Load *load) {
     for (int i = 0; i < load->count; i++) {
@@ -122,7 +131,7 @@ void wait_and_report(const Load *load) {
                             errhint("To load the rest, call ml_resume(" INT64_FORMAT ").", step.interrupted)));
         }
         report(load, "_progress_lines");
-        SPI_commit(); /* an idle transaction would hold up VACUUM */
+        commit_and_go_on(); /* an idle transaction would hold up VACUUM */
         step.until = Max(step.until, GetCurrentTimestamp() - USECS_PER_SEC);
     }
     RESUME_CANCEL_INTERRUPTS();
@@ -212,7 +221,7 @@ MOVIELENS_INGEST_FUNCTION(ml_load) {
             load.ids[i] = imports[i].id;
         }
     }
-    SPI_commit();
+    commit_and_go_on();
     wait_and_report(&load);
     report(&load, "_summary_lines");
     require_completed(&load);
