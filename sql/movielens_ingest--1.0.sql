@@ -1,5 +1,9 @@
 \echo Use "CREATE EXTENSION movielens_ingest" to load this file. \quit
 
+-- Others may have made operators and functions in the schema of the extension, and none of them may get into a constraint,
+-- a view or a function: what has no schema here is the server's own. LOCAL, for a plain SET would outlive the script.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
 /*
  * The ledger. Only the extension writes it, as the owner of these tables: there is a policy for reading and none for
  * writing, so a granted INSERT, UPDATE or DELETE finds no row. A role sees its own imports, pg_monitor sees all.
@@ -242,9 +246,6 @@ COMMENT ON TRIGGER uploaded_files_truncate ON @extschema@.uploaded_files IS 'kee
 COMMENT ON TRIGGER process_chunks_truncate ON @extschema@.process_chunks IS 'keeps TRUNCATE off the ledger';
 COMMENT ON TRIGGER rejected_rows_truncate ON @extschema@.rejected_rows IS 'keeps TRUNCATE off the ledger';
 
-GRANT SELECT ON @extschema@.uploaded_files, @extschema@.process_chunks, @extschema@.rejected_rows,
-    @extschema@._deferred_indexes TO PUBLIC;
-
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.uploaded_files', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.process_chunks', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.rejected_rows', '');
@@ -341,8 +342,6 @@ LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', '_inserting';
 COMMENT ON FUNCTION @extschema@._inserting(integer)
     IS 'internal: tells the process that loads a chunk which record its INSERT statement is at';
--- The statement runs as whoever imports, whatever the default privileges are.
-GRANT EXECUTE ON FUNCTION @extschema@._inserting(integer) TO PUBLIC;
 
 CREATE FUNCTION @extschema@.ml_import(
     path           text,
@@ -369,10 +368,6 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ml_import';
 COMMENT ON FUNCTION @extschema@.ml_import
     IS 'registers a CSV file of the server for loading into a table, which begins when the transaction commits, and returns the id of the import; target: the table, for a file of MovieLens by its name; delimiter, quote, escape, null_string, encoding, force_null and force_not_null are COPY''s (null_string is its NULL); header: the first line names the columns; columns: the columns that the fields are for, in their order, whatever the first line says; on_error: reject notes a record that cannot be loaded in rejected_rows, stop ends the import; reject_limit: how many may be refused; chunk_size: records in a chunk; min_chunks: the least number of chunks; max_workers: processes that load; max_retries: tries after the first one; force: load a file again; at_least_once: load into foreign tables, where a retry may load rows twice; an option left out is the setting movielens_ingest.<option>';
-
--- Reading files of the server is for the roles that COPY would let do it.
-REVOKE ALL ON FUNCTION @extschema@.ml_import FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.ml_import TO pg_read_server_files;
 
 CREATE FUNCTION @extschema@.ml_wait(id bigint, timeout interval DEFAULT NULL) RETURNS @extschema@.uploaded_files
 LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -402,8 +397,6 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ml_import_dataset';
 COMMENT ON FUNCTION @extschema@.ml_import_dataset
     IS 'registers the files of MovieLens in a directory of the server, to be loaded in the order that their foreign keys need when the transaction commits; strict: a missing file is an error; the options are those of ml_import()';
-REVOKE ALL ON FUNCTION @extschema@.ml_import_dataset FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.ml_import_dataset TO pg_read_server_files;
 
 CREATE FUNCTION @extschema@.ml_cancel(id bigint) RETURNS boolean
 LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -416,8 +409,6 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ml_resume';
 COMMENT ON FUNCTION @extschema@.ml_resume(bigint)
     IS 'goes on with an import that failed, was cancelled or was interrupted, and with the rest of its data set: loads the chunks that are not Completed; false if it is running, queued or complete';
-REVOKE ALL ON FUNCTION @extschema@.ml_resume(bigint) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.ml_resume(bigint) TO pg_read_server_files;
 
 CREATE FUNCTION @extschema@.ml_validate(
     path           text,
@@ -437,8 +428,6 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ml_validate';
 COMMENT ON FUNCTION @extschema@.ml_validate
     IS 'returns the records of a CSV file that an import into the table would refuse for their form or their values, in order, and loads nothing; the parameters are those of ml_import; only an import finds what unique keys, foreign keys, exclusion constraints, triggers, policies, indexes, the choice of a partition or volatile defaults refuse, and NOT NULL and CHECK of a table with BEFORE ROW triggers';
-REVOKE ALL ON FUNCTION @extschema@.ml_validate FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.ml_validate TO pg_read_server_files;
 
 /*
  * The way back.
@@ -447,7 +436,7 @@ GRANT EXECUTE ON FUNCTION @extschema@.ml_validate TO pg_read_server_files;
 CREATE FUNCTION @extschema@.ml_rejected_lines(id bigint) RETURNS SETOF text
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
-AS $$
+BEGIN ATOMIC
     WITH import AS (
         SELECT f.id, f.options ->> 'delimiter' AS delimiter, f.options ->> 'quote' AS quote,
                f.options ->> 'escape' AS escape, f.options ->> 'encoding' AS encoding, f.plan -> 'columns' AS columns
@@ -463,8 +452,8 @@ AS $$
         -- raw_line shows what is not text, and is clipped
         SELECT r.row_number, CASE WHEN r.raw_bytes IS NULL THEN r.raw_line ELSE convert_from(r.raw_bytes, i.encoding) END
           FROM import i JOIN @extschema@.rejected_rows r ON r.uploaded_file_id = i.id) lines
-     ORDER BY place
-$$;
+     ORDER BY place;
+END;
 COMMENT ON FUNCTION @extschema@.ml_rejected_lines(bigint)
     IS 'the refused records of an import as the lines of a file, under a line that names the columns: to be corrected and imported again with the same options; an error for bytes that are no text in the encoding of the file';
 
@@ -489,8 +478,11 @@ SELECT p.id, p.file_name, p.target, p.dataset_id, p.phase, p.rows_done, p.rows_t
        p.percent, p.rows_per_second, p.average_rows_per_second, p.time_left, p.workers, p.chunks_done, p.chunks_failed,
        p.chunks_total, p.retries, p.rejects, p.indexes_missing,
        '[' || rpad(repeat('#', floor(p.percent / 5)::integer), 20, '-') || ']' AS bar,
-       CASE WHEN p.phase = 'interrupted' THEN 'SELECT @extschema@.ml_resume(' || p.id || ')' END AS resume
-  FROM (SELECT f.id, f.file_name, f.target, f.dataset_id,
+       -- the name that the schema has now
+       CASE WHEN p.phase = 'interrupted'
+            THEN (SELECT format('SELECT %s.ml_resume(%s)', c.relnamespace::regnamespace, p.id)
+                    FROM pg_class c WHERE c.oid = p.ledger) END AS resume
+  FROM (SELECT f.id, f.tableoid AS ledger, f.file_name, f.target, f.dataset_id,
                CASE WHEN NOT l.alive THEN 'interrupted'
                     WHEN f.status = 'Queued' THEN 'queued'
                     ELSE coalesce(l.phase, CASE WHEN l.alive THEN 'queued' END) END AS phase,
@@ -527,7 +519,6 @@ SELECT p.id, p.file_name, p.target, p.dataset_id, p.phase, p.rows_done, p.rows_t
                       coalesce(sum(k.error_count), 0)::bigint AS rejects
                  FROM @extschema@.process_chunks k WHERE k.uploaded_file_id = f.id AND l.phase IS NULL) c ON true
          WHERE f.status IN ('Queued', 'Processing')) p;
-GRANT SELECT ON @extschema@.ml_progress TO PUBLIC;
 COMMENT ON VIEW @extschema@.ml_progress IS 'imports that are running, queued or interrupted, and how far they are';
 COMMENT ON COLUMN @extschema@.ml_progress.id IS 'the import';
 COMMENT ON COLUMN @extschema@.ml_progress.file_name IS 'name of the file, without its directory';
@@ -559,7 +550,7 @@ COMMENT ON COLUMN @extschema@.ml_progress.resume IS 'the call that goes on with 
 CREATE FUNCTION @extschema@._progress_lines(ids bigint[]) RETURNS text[]
 LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp
-AS $$
+BEGIN ATOMIC
     WITH import AS (
         SELECT f.file_name, f.status, f.row_count, p.phase, p.percent, p.bar, p.rows_per_second, p.time_left,
                CASE WHEN p.id IS NULL THEN f.success_count + f.error_count + f.skipped_count ELSE p.rows_done END AS rows,
@@ -574,14 +565,14 @@ AS $$
                              coalesce(to_char(row_count, 'FM999,999,999,990'), '?'),
                              coalesce(to_char(rows_per_second, 'FM999,999,999,990'), '?'),
                              coalesce(time_left::text, '?'), rejects) ORDER BY place)
-      FROM import WHERE phase IN ('loading', 'indexing', 'analyzing', 'planning')
-$$;
+      FROM import WHERE phase IN ('loading', 'indexing', 'analyzing', 'planning');
+END;
 COMMENT ON FUNCTION @extschema@._progress_lines(bigint[]) IS 'internal: what ml_load() shows once a second';
 
 CREATE FUNCTION @extschema@._summary_lines(ids bigint[]) RETURNS text[]
 LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp
-AS $$
+BEGIN ATOMIC
     WITH import AS (
         SELECT f.id, f.file_name::text AS file, to_char(f.success_count, 'FM999,999,999,990') AS rows,
                to_char(f.error_count, 'FM999,999,999,990') AS rejects,
@@ -617,13 +608,15 @@ AS $$
         UNION ALL
         SELECT 5, r.place, r.row_number, r.line FROM reject r
         UNION ALL
-        SELECT 6, 0, 0, format('... and %s more rejects: see @extschema@.rejected_rows', rest)
+        SELECT 6, 0, 0, format('... and %s more rejects: see %s.rejected_rows', rest,
+                               (SELECT c.relnamespace::regnamespace FROM pg_class c
+                                 WHERE c.oid = '@extschema@.rejected_rows'::regclass))
           FROM (SELECT sum(f.error_count) - (SELECT count(*) FROM reject) AS rest
                   FROM @extschema@.uploaded_files f WHERE f.id = ANY (ids)) r
          WHERE rest > 0
     )
-    SELECT array_agg(line ORDER BY part, place, row_number) FROM line
-$$;
+    SELECT array_agg(line ORDER BY part, place, row_number) FROM line;
+END;
 COMMENT ON FUNCTION @extschema@._summary_lines(bigint[]) IS 'internal: what ml_load() shows at the end';
 
 CREATE PROCEDURE @extschema@.ml_load(
@@ -652,5 +645,105 @@ LANGUAGE c
 AS 'MODULE_PATHNAME', 'ml_load';
 COMMENT ON PROCEDURE @extschema@.ml_load
     IS 'imports a file, or the data set in a directory, and waits; shows progress and a summary, and raises an error if a file did not complete; cancelling it cancels its imports; the options are those of ml_import() and ml_import_dataset()';
-REVOKE ALL ON PROCEDURE @extschema@.ml_load FROM PUBLIC;
-GRANT EXECUTE ON PROCEDURE @extschema@.ml_load TO pg_read_server_files;
+
+/*
+ * Who may do what. Default privileges may have granted anything on what stands above, and may have withheld what PUBLIC or
+ * the owner has otherwise: so all of it is taken back, and then exactly this is granted. A trigger of another role on a
+ * table of the ledger would run as its owner.
+ */
+
+DO $$
+DECLARE
+    member record;
+    owner name := current_user;
+BEGIN
+    FOR member IN
+        SELECT CASE WHEN d.classid = 'pg_proc'::regclass THEN 'ROUTINE ' || d.objid::regprocedure
+                    WHEN c.relkind = 'S' THEN 'SEQUENCE ' || d.objid::regclass
+                    ELSE 'TABLE ' || d.objid::regclass END AS name,
+               coalesce(p.proacl, c.relacl) AS acl
+          FROM pg_depend d
+          LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+          LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+         WHERE d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass
+           AND d.refobjid = (SELECT e.oid FROM pg_extension e WHERE e.extname = 'movielens_ingest')
+           AND d.classid IN ('pg_proc'::regclass, 'pg_class'::regclass)
+    LOOP
+        EXECUTE format('REVOKE ALL ON %s FROM PUBLIC', member.name);
+        EXECUTE (SELECT coalesce(string_agg(format('REVOKE ALL ON %s FROM %I', member.name, r.rolname), '; '), 'SELECT')
+                   FROM pg_roles r
+                  WHERE r.rolname <> owner AND r.oid IN (SELECT a.grantee FROM aclexplode(member.acl) a));
+        EXECUTE format('GRANT ALL ON %s TO %I', member.name, owner);
+    END LOOP;
+END
+$$;
+
+GRANT SELECT ON @extschema@.uploaded_files, @extschema@.process_chunks, @extschema@.rejected_rows,
+    @extschema@._deferred_indexes, @extschema@.ml_progress TO PUBLIC;
+GRANT EXECUTE ON FUNCTION
+    @extschema@.ml_create_tables(text), @extschema@.ml_wait(bigint, interval), @extschema@.ml_cancel(bigint),
+    @extschema@.ml_rejected_lines(bigint)
+    TO PUBLIC;
+-- These run as whoever imports, or looks.
+GRANT EXECUTE ON FUNCTION
+    @extschema@._inserting(integer), @extschema@._live_imports(), @extschema@._progress_lines(bigint[]),
+    @extschema@._summary_lines(bigint[]), @extschema@._data_table_of_file(text),
+    @extschema@._create_data_table(text, text, regclass)
+    TO PUBLIC;
+-- Reading files of the server is for the roles that COPY would let do it.
+GRANT EXECUTE ON ROUTINE
+    @extschema@.ml_import, @extschema@.ml_import_dataset, @extschema@.ml_load, @extschema@.ml_resume(bigint),
+    @extschema@.ml_validate
+    TO pg_read_server_files;
+
+/*
+ * Whoever owns the schema can rename it while this script runs, so that its statements meet other objects of these names.
+ */
+
+DO $$
+DECLARE
+    extension pg_extension;
+    owner name;
+    strange text;
+BEGIN
+    SELECT * INTO extension FROM pg_extension e WHERE e.extname = 'movielens_ingest';
+    WITH RECURSIVE part (classid, objid) AS (
+        SELECT d.classid, d.objid FROM pg_depend d
+         WHERE d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = extension.oid
+        UNION
+        SELECT d.classid, d.objid FROM pg_depend d JOIN part p ON d.refclassid = p.classid AND d.refobjid = p.objid
+         WHERE d.deptype IN ('a', 'i')
+    )
+    SELECT string_agg(name, ', ') INTO strange
+      FROM (-- What the parts depend on, but for what initdb made, is a part, the schema, or the language of a function.
+            SELECT format('%s depends on %s', pg_describe_object(d.classid, d.objid, 0),
+                          pg_describe_object(d.refclassid, d.refobjid, 0))
+              FROM part p JOIN pg_depend d ON d.classid = p.classid AND d.objid = p.objid
+             WHERE d.refobjid >= 16384 AND d.refclassid NOT IN ('pg_language'::regclass, 'pg_extension'::regclass)
+               AND (d.refclassid, d.refobjid) <> ('pg_namespace'::regclass, extension.extnamespace)
+               AND (d.refclassid, d.refobjid) NOT IN (SELECT o.classid, o.objid FROM part o)
+             UNION ALL
+            SELECT format('%s is in another schema', c.oid::regclass)
+              FROM part p JOIN pg_class c ON p.classid = 'pg_class'::regclass AND c.oid = p.objid
+             WHERE c.relnamespace <> extension.extnamespace AND c.relnamespace <> 'pg_toast'::regnamespace
+             UNION ALL
+            SELECT format('%s is in another schema', f.oid::regprocedure)
+              FROM part p JOIN pg_proc f ON p.classid = 'pg_proc'::regclass AND f.oid = p.objid
+             WHERE f.pronamespace <> extension.extnamespace) s (name);
+    IF strange IS NOT NULL THEN
+        RAISE EXCEPTION 'objects of extension "movielens_ingest" are mixed with those of others' USING DETAIL = strange;
+    END IF;
+
+    SELECT r.rolname INTO owner
+      FROM pg_namespace n, pg_database d, pg_roles r
+     WHERE n.oid = extension.extnamespace AND d.datname = current_database()
+       AND r.oid = CASE n.nspowner WHEN 'pg_database_owner'::regrole THEN d.datdba ELSE n.nspowner END
+       AND NOT r.rolsuper;
+    IF owner IS NOT NULL THEN
+        RAISE WARNING 'schema "%" of extension "movielens_ingest" belongs to role "%", which is no superuser',
+                      extension.extnamespace::regnamespace, owner
+            USING DETAIL = 'The role can rename the schema, and make functions that look like those of the extension.',
+                  HINT = 'Have the extension in a schema of a superuser, in which nobody else may create anything.';
+    END IF;
+END
+$$;

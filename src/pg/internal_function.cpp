@@ -3,12 +3,15 @@
 namespace movielens_ingest::pg {
 
 Datum call_internal(Oid schema, const char *name, const NullableDatum *arguments, const Oid *types, int count) {
-    List *names = list_make2(makeString(get_namespace_name(schema)), makeString(pstrdup(name)));
-    const Oid function = LookupFuncName(names, count, types, false);
+    const Oid function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum(name),
+                                         PointerGetDatum(buildoidvector(types, count)), ObjectIdGetDatum(schema));
     FmgrInfo flinfo;
     LOCAL_FCINFO(call, 3);
 
     Assert(count <= 3);
+    if (!OidIsValid(function)) {
+        elog(ERROR, "function \"%s\" of extension \"movielens_ingest\" does not exist", name);
+    }
     fmgr_info(function, &flinfo);
     InitFunctionCallInfoData(*call, &flinfo, static_cast<short>(count), DEFAULT_COLLATION_OID, nullptr, nullptr);
     for (int i = 0; i < count; i++) {

@@ -8,8 +8,8 @@
 namespace movielens_ingest::pg {
 
 /*
- * Calls one, found by schema and name: nothing of the caller's search_path is in it. At most 3 arguments. NULL comes
- * back as 0.
+ * Calls one, found by the OID of the extension's schema, its name and its arguments: no search_path is in it, and no
+ * name that a schema can give up to another one. At most 3 arguments. NULL comes back as 0.
  */
 Datum call_internal(Oid schema, const char *name, const NullableDatum *arguments, const Oid *types, int count);
 
