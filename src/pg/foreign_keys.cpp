@@ -4,6 +4,7 @@
 #include "pg/pg.hpp"
 #include "pg/referenced_keys.hpp"
 #include "pg/row_description.hpp"
+#include "pg/tuple_value.hpp"
 
 namespace movielens_ingest::pg {
 
@@ -75,7 +76,7 @@ KeyColumns columns_of(Relation target, const ForeignKey *key) {
 
 void read_key(Relation target, const ForeignKey *key, HeapTuple tuple, Datum *values, bool *nulls) {
     for (int i = 0; i < key->count; i++) {
-        values[i] = heap_getattr(tuple, key->columns[i], RelationGetDescr(target), &nulls[i]);
+        values[i] = tuple_value(tuple, key->columns[i], RelationGetDescr(target), &nulls[i]);
     }
 }
 
@@ -120,7 +121,7 @@ void read_integers(Relation target, const ForeignKey *key, HeapTuple const *tupl
         if (tuples[record] == nullptr || refusals[record].sqlerrcode != 0) {
             continue;
         }
-        const Datum value = heap_getattr(tuples[record], column, desc, &null);
+        const Datum value = tuple_value(tuples[record], column, desc, &null);
         if (!null) {
             add_integer(batch, record, TupleDescAttr(desc, column - 1), value);
         }

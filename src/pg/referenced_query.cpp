@@ -1,6 +1,7 @@
 #include "pg/referenced_query.hpp"
 
 #include "pg/pg.hpp"
+#include "pg/tuple_value.hpp"
 
 namespace movielens_ingest::pg {
 
@@ -78,7 +79,7 @@ void look_up_keys(Relation target, const ForeignKey *key, HeapTuple const *tuple
         bool null;
 
         for (int n = 0; n < count; n++) {
-            values[n] = heap_getattr(tuples[records[n]], key->columns[i], RelationGetDescr(target), &null);
+            values[n] = tuple_value(tuples[records[n]], key->columns[i], RelationGetDescr(target), &null);
         }
         types[i] = get_array_type(attribute->atttypid);
         arrays[i] = PointerGetDatum(construct_array(values, count, attribute->atttypid, attribute->attlen,

@@ -2,6 +2,7 @@
 
 #include "pg/foreign_keys.hpp"
 #include "pg/pg.hpp"
+#include "pg/tuple_value.hpp"
 
 namespace movielens_ingest::pg {
 
@@ -36,7 +37,7 @@ bool hash_key(TupleDesc desc, HeapTuple tuple, const int *columns, int count, ui
     for (int i = 0; i < count; i++) {
         const Form_pg_attribute attribute = TupleDescAttr(desc, columns[i]);
         bool null;
-        const Datum value = heap_getattr(tuple, columns[i] + 1, desc, &null);
+        const Datum value = tuple_value(tuple, columns[i] + 1, desc, &null);
 
         if (null) {
             return false;

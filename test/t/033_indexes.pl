@@ -93,6 +93,39 @@ $writer->quit;
 ends('Completed', 100, '... and then the import completes');
 whole(100, 'after a wait');
 
+# A table that becomes a partition meanwhile: the server takes no index for it that is not valid, and makes an equal one.
+held_import();
+sql('CREATE TABLE parent (LIKE t) PARTITION BY RANGE (id); CREATE INDEX parent_by_id ON parent (id)');
+my $attaching = in_session($node, 'ALTER TABLE parent ATTACH PARTITION t DEFAULT');
+poll($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'ALTER TABLE parent%' AND wait_event_type = 'Lock'", 'ATTACH PARTITION waits');
+open_gate($gate);
+is(($attaching->finish)[1], '', 'a table with an index that is put off is attached');
+ends('Completed', 100, '... and the import completes');
+is(missing(), 'none', '... into what is a partition now: no index is missing');
+sql("SELECT bt_index_check('by_id', true)");
+is(sql("SELECT string_agg(indexrelid::regclass || ' ' || relispartition, ', ' ORDER BY indexrelid) FROM pg_index JOIN pg_class c ON c.oid = indexrelid
+	WHERE indrelid = 't'::regclass AND relam <> (SELECT oid FROM pg_am WHERE amname = 'hash')"), 'by_id false, t_id_idx true', '... which has an equal index beside its own');
+is(sql("SELECT indisvalid FROM pg_index WHERE indexrelid = 'parent_by_id'::regclass"), 't', '... and that of the partitioned table is valid');
+sql('DROP TABLE parent');
+
+# A partition whose partitioned table gets an equal index meanwhile.
+sql('DROP TABLE IF EXISTS t; CREATE TABLE parent (id integer, name text, held integer DEFAULT held()) PARTITION BY RANGE (id)');
+new_table();
+sql('ALTER TABLE parent ATTACH PARTITION t DEFAULT');
+$gate = close_gate($node);
+$id = start_import($node, $path, 't', $options);
+wait_at_gate($node, 2);
+is(missing(), 'by_id by_held', 'a partition has its own indexes put off');
+my $creating = in_session($node, 'CREATE INDEX parent_by_id ON parent (id)');
+poll($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX parent%' AND wait_event_type = 'Lock'", 'CREATE INDEX waits');
+open_gate($gate);
+is(($creating->finish)[1], '', '... its partitioned table gets an index');
+ends('Completed', 100, '... and the import completes');
+whole(100, '... the index of the partition');
+sql('ALTER INDEX parent_by_id ATTACH PARTITION by_id') if sql("SELECT indisvalid FROM pg_index WHERE indexrelid = 'parent_by_id'::regclass") eq 'f';
+is(sql("SELECT indisvalid FROM pg_index WHERE indexrelid = 'parent_by_id'::regclass"), 't', '... that of the partitioned table is valid after ATTACH PARTITION');
+sql('DROP TABLE parent');
+
 # Rows that are gone, but that an older snapshot sees, in a HOT chain, are found by it still.
 new_table();
 sql("INSERT INTO t SELECT i, 'old', 0 FROM generate_series(1, 10) i");
