@@ -150,10 +150,6 @@ SELECT ml_import(:'dir' || '/things.csv', 'others') AS id \gset
 SELECT status FROM ml_wait(:id);
 SELECT ml_import(:'dir' || '/things.csv', 'things', force => true) AS id \gset
 SELECT status FROM ml_wait(:id);
-SET movielens_ingest.force = on;
-SELECT ml_import(:'dir' || '/things.csv', 'things') AS id \gset
-SELECT status FROM ml_wait(:id);
-RESET movielens_ingest.force;
 SELECT refusal('things.csv', $$'things'$$);
 \! printf 'a,b\n1,3\n' > "$D/things.csv"
 SELECT ml_import(:'dir' || '/things.csv', 'things') AS id \gset

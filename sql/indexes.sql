@@ -20,7 +20,7 @@ BEGIN
     CREATE INDEX by_name ON target (name, id);
     CREATE INDEX by_hash ON target USING hash (name);
     COMMIT;
-    PERFORM ml_import(file, 'target');
+    PERFORM ml_import(file, 'target', force => true);
     COMMIT;
     PERFORM ml_wait(max(id)) FROM uploaded_files;
 END
@@ -36,7 +36,6 @@ CALL load(:'small');
 SELECT * FROM built ORDER BY index::text;
 
 SET movielens_ingest.defer_indexes = on;
-SET movielens_ingest.force = on;
 CALL load(:'small');
 SELECT * FROM built ORDER BY index::text;
 

@@ -173,7 +173,6 @@ SET movielens_ingest.header = off;
 SET movielens_ingest.encoding = 'latin1';
 SET movielens_ingest.on_error = 'stop';
 SET movielens_ingest.reject_limit = 7;
-SET movielens_ingest.at_least_once = on;
 \! printf "\351;'it!'s';1;-\n" > "$D/settings.csv"
 CALL twice(:'file', '', $$DELIMITER ';', QUOTE '''', NULL '-', ESCAPE '!', ENCODING 'latin1'$$);
 :shown
@@ -196,7 +195,6 @@ RESET movielens_ingest.header;
 RESET movielens_ingest.encoding;
 RESET movielens_ingest.on_error;
 RESET movielens_ingest.reject_limit;
-RESET movielens_ingest.at_least_once;
 SELECT ml_resume(:id);
 SELECT status, error FROM ml_wait(:id);
 :shown

@@ -17,13 +17,12 @@ SHOW movielens_ingest.chunk_size;
 SHOW movielens_ingest.min_chunks;
 SHOW movielens_ingest.max_workers;
 SHOW movielens_ingest.max_retries;
-SHOW movielens_ingest.force;
 SHOW movielens_ingest.retry_delay;
 SELECT name, setting, unit, context, vartype, min_val, max_val, boot_val
   FROM pg_settings WHERE name LIKE 'movielens_ingest.%' ORDER BY name COLLATE "C";
 SELECT count(*) FROM pg_settings WHERE name LIKE 'movielens_ingest.%' AND short_desc = '';
 
--- Each option of ml_import has a setting, but for the file, the table and its columns.
+-- Each option of ml_import has a setting, but for the file, the table and its columns, and what weakens a promise.
 SELECT parameter
   FROM unnest((SELECT proargnames FROM pg_proc WHERE oid = 'ml_import'::regproc)) parameter
  WHERE NOT EXISTS (SELECT FROM pg_settings WHERE name = 'movielens_ingest.' || parameter);
@@ -36,12 +35,11 @@ SET movielens_ingest.chunk_size = 7;
 SET movielens_ingest.min_chunks = 2;
 SET movielens_ingest.max_workers = 1;
 SET movielens_ingest.max_retries = 0;
-SET movielens_ingest.force = on;
-SELECT ml_import(:'file', 'numbers') AS id \gset
+SELECT ml_import(:'file', 'numbers', force => true) AS id \gset
 :recorded
 SELECT status FROM ml_wait(:id);
 SELECT count(*), max(end_row - start_row + 1) FROM process_chunks WHERE uploaded_file_id = :id;
-SELECT ml_import(:'file', 'numbers', chunk_size => 50, max_workers => 2, min_chunks => NULL, max_retries => 100) AS id \gset
+SELECT ml_import(:'file', 'numbers', chunk_size => 50, max_workers => 2, min_chunks => NULL, max_retries => 100, force => true) AS id \gset
 :recorded
 SELECT status FROM ml_wait(:id);
 SELECT count(*), max(end_row - start_row + 1) FROM process_chunks WHERE uploaded_file_id = :id;
@@ -50,7 +48,7 @@ SELECT ml_import(:'file', 'numbers', force => true, chunk_size => NULL, max_work
 SELECT status FROM ml_wait(:id);
 BEGIN;
 SET LOCAL movielens_ingest.chunk_size = 2147483647;
-SELECT ml_import(:'file', 'numbers') AS id \gset
+SELECT ml_import(:'file', 'numbers', force => true) AS id \gset
 COMMIT;
 :recorded
 SELECT status FROM ml_wait(:id);
@@ -64,7 +62,8 @@ SET movielens_ingest.min_chunks = 10001;
 SET movielens_ingest.max_workers = 1025;
 SET movielens_ingest.max_workers = -1;
 SET movielens_ingest.max_retries = 101;
-SET movielens_ingest.force = perhaps;
+SET movielens_ingest.force = on;
+SET movielens_ingest.at_least_once = on;
 SET movielens_ingest.retry_delay = '601s';
 SET movielens_ingest.chunksize = 1;
 \echo :LAST_ERROR_SQLSTATE

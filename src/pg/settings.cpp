@@ -26,8 +26,6 @@ struct Settings {
     int min_chunks;
     int max_workers;
     int max_retries;
-    bool force;
-    bool at_least_once;
     int retry_delay;
     int writer; /* WriterSetting */
     int defer;  /* DeferSetting */
@@ -128,10 +126,6 @@ void define_settings() {
                "0 means one for each processor.", &settings.max_workers, 0, 0, kMaxWorkers, 0);
     define_int("movielens_ingest.max_retries", "Sets how often a chunk is tried again after a transient error.",
                nullptr, &settings.max_retries, 3, 0, kMaxRetries, 0);
-    define_bool("movielens_ingest.force", "Loads a file again that was loaded into the same table before.",
-                &settings.force, false);
-    define_bool("movielens_ingest.at_least_once", "Loads into foreign tables, where a retry may load rows twice.",
-                &settings.at_least_once, false);
     define_int("movielens_ingest.retry_delay",
                "Sets the pause before a chunk is tried again; it doubles with every try.", nullptr,
                &settings.retry_delay, 1000, 0, static_cast<int>(kLongestPause), GUC_UNIT_MS);
@@ -160,8 +154,6 @@ ImportOptions default_options() {
     options.max_retries = settings.max_retries;
     options.reject_limit = settings.reject_limit;
     options.on_error = static_cast<OnError>(settings.on_error);
-    options.force = settings.force;
-    options.at_least_once = settings.at_least_once;
     options.header = settings.header;
     options.delimiter = *settings.delimiter;
     options.quote = *settings.quote;

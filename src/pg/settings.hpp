@@ -45,7 +45,8 @@ void define_settings();
 
 /*
  * The options that the settings give to a call that names none, in the current memory context. An escape of '\0' is the
- * quote, whichever that is.
+ * quote, whichever that is. What weakens a promise (force, at_least_once) is never a setting: the owner of a database
+ * could have it set for a superuser's sessions (ALTER DATABASE ... SET).
  */
 ImportOptions default_options();
 

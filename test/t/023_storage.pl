@@ -48,7 +48,7 @@ my $hint = qr/records cannot be loaded exactly once into foreign table "(f|away)
 fails_like($node, "SELECT ml_import('$path', '$_')", '0A000', $hint, "$_: refused at the call") for 'f', 'p';
 fails_like($node, "SELECT ml_import('$path', 'f_fixed', at_least_once => true)", '55000', qr/foreign table "f_fixed" does not allow inserts/, 'a foreign table that takes no inserts: refused');
 is(sql('SELECT count(*) FROM uploaded_files'), 0, '... and nothing is registered');
-is(outcome(wait_import($node, sql("SET movielens_ingest.at_least_once = on; SELECT ml_import('$path', 'f', $options)"))), 'Completed - 100 0 0', 'with the setting it is loaded');
+is(outcome(wait_import($node, sql("SELECT ml_import('$path', 'f', $options, at_least_once => true)"))), 'Completed - 100 0 0', 'with the option it is loaded');
 
 for my $table ('f', 'f_batch')
 {
