@@ -59,6 +59,36 @@ RESET SESSION AUTHORIZATION;
 GRANT INSERT ON things TO regress_ingest_alice, regress_ingest_bob;
 SELECT reltuples FROM pg_class WHERE oid = 'things'::regclass;
 
+-- USAGE on the schema of the table, though its OID names none; as for COPY, which can't be called so.
+CREATE SCHEMA closed;
+CREATE TABLE closed.things (a integer);
+GRANT INSERT ON closed.things TO regress_ingest_alice;
+SELECT 'closed.things'::regclass::oid AS closed \gset
+SET SESSION AUTHORIZATION regress_ingest_alice;
+COPY closed.things FROM :'few' (FORMAT csv, HEADER);
+SELECT ml_import(:'few', :closed);
+\echo :LAST_ERROR_SQLSTATE
+SELECT ml_validate(:'few', :closed);
+RESET SESSION AUTHORIZATION;
+-- Gone when the rows go in, and at ml_resume.
+GRANT USAGE ON SCHEMA closed TO regress_ingest_alice;
+BEGIN;
+SET LOCAL SESSION AUTHORIZATION regress_ingest_alice;
+SELECT ml_import(:'few', :closed) AS id \gset
+RESET SESSION AUTHORIZATION;
+REVOKE USAGE ON SCHEMA closed FROM regress_ingest_alice;
+COMMIT;
+:ended
+SET SESSION AUTHORIZATION regress_ingest_alice;
+SELECT ml_resume(:id);
+RESET SESSION AUTHORIZATION;
+GRANT USAGE ON SCHEMA closed TO regress_ingest_alice;
+SET SESSION AUTHORIZATION regress_ingest_alice;
+SELECT ml_resume(:id);
+:ended
+RESET SESSION AUTHORIZATION;
+DROP SCHEMA closed CASCADE;
+
 -- Of a refused row, an error shows the columns that the role inserts or may read, as with COPY.
 CREATE TABLE secrets (a integer CHECK (a < 10), b text DEFAULT 'swordfish', c integer DEFAULT 42);
 GRANT INSERT (a), SELECT (c) ON secrets TO regress_ingest_alice;
@@ -115,6 +145,28 @@ SET SESSION AUTHORIZATION regress_ingest_watch;
 SELECT status FROM ml_wait(:alice);
 RESET SESSION AUTHORIZATION;
 :seen
+-- A file that another role has imported is refused, without a word about the import; so is one of the same content.
+\! cp "$D/few.csv" "$D/copy.csv"
+\set copy :dir /copy.csv
+CREATE FUNCTION refusal(path text, OUT message text, OUT detail text, OUT hint text) LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM ingest.ml_import(path, 'lens.things');
+EXCEPTION WHEN duplicate_object THEN
+    GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+    message := replace(message, path, 'it');
+END
+$$;
+SET SESSION AUTHORIZATION regress_ingest_alice;
+SELECT * FROM refusal(:'few');
+SELECT ml_import(:'copy', 'things') AS id \gset
+SELECT status, sqlstate, replace(error, :'dir', '') AS error FROM ml_wait(:id);
+SET SESSION AUTHORIZATION regress_ingest_bob;
+SELECT message, replace(detail, 'import ' || :'bob', 'import (bob)') AS detail FROM refusal(:'few');
+SELECT ml_import(:'copy', 'things') AS id \gset
+SELECT status, sqlstate, replace(replace(error, :'dir', ''), 'import ' || :'bob', 'import (bob)') AS error FROM ml_wait(:id);
+RESET SESSION AUTHORIZATION;
+DELETE FROM uploaded_files WHERE file_name = 'copy.csv';
+
 -- Both the name and the OID are those of the role: neither a new role of an old name nor a renamed one sees them.
 ALTER ROLE regress_ingest_alice RENAME TO regress_ingest_alicia;
 CREATE ROLE regress_ingest_alice;

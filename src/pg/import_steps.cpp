@@ -19,21 +19,33 @@ namespace movielens_ingest::pg {
 
 namespace {
 
-/* 0, or the id of an import that has loaded the same. */
-int64 admit(const Loader *leader, const Import *import) {
+/* Another import has loaded the same. */
+struct Twin {
+    int64 id; /* 0: there is none */
+    bool may_be_seen;
+};
+
+Twin admit(const Loader *leader, const Import *import) {
+    Twin twin = {0, false};
+    VisibleImport seen;
+
     begin_transaction(&leader->identity);
-    const int64 other = admit_import(&leader->ledger, import);
+    twin.id = admit_import(&leader->ledger, import);
+    twin.may_be_seen = twin.id != 0 && read_visible_import(&leader->ledger, twin.id, false, &seen);
     commit_transaction();
-    return other;
+    return twin;
 }
 
-void require_admitted(const Import *import, int64 other) {
-    if (other != 0) {
-        ereport(ERROR,
-                (errcode(ERRCODE_DUPLICATE_OBJECT),
-                 errmsg("file \"%s\" has the content of import " INT64_FORMAT ", which was loaded into the same table",
-                        import->path, other),
-                 errhint("To load it again, call ml_import with force => true.")));
+void require_admitted(const Import *import, const Twin *twin) {
+    if (twin->id != 0) {
+        /* The role reads it in uploaded_files. */
+        ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
+                        twin->may_be_seen ? errmsg("file \"%s\" has the content of import " INT64_FORMAT
+                                                   ", which was loaded into the same table",
+                                                   import->path, twin->id)
+                                          : errmsg("file \"%s\" has content that was loaded into the same table before",
+                                                   import->path),
+                        errhint("To load it again, call ml_import with force => true.")));
     }
 }
 
@@ -45,7 +57,8 @@ void offer_old_plan(Loader *leader, WorkerPool *pool, int index) {
     const Import *import = leader->imports[index];
     int count;
 
-    require_admitted(import, admit(leader, import));
+    const Twin twin = admit(leader, import);
+    require_admitted(import, &twin);
     begin_transaction(&leader->identity);
     const Progress progress = read_ledger_progress(&leader->ledger, import->id);
     const int64 chunks = progress.chunks;
@@ -107,7 +120,7 @@ ErrorData *try_analyze(Loader *leader, const Import *import) {
 void plan_import(Loader *leader, WorkerPool *pool, int index) {
     const Import *import = import_of(leader, index);
     int64 chunks = 0;
-    int64 other = 0;
+    Twin twin = {0, false};
     bool admitted = false;
 
     begin_transaction(&leader->identity);
@@ -128,9 +141,9 @@ void plan_import(Loader *leader, WorkerPool *pool, int index) {
     do {
         chunks = plan_step(leader, import, planner, chunks);
         /* Once it looks like another one, only the whole of it can tell. */
-        if (!admitted && chunks > 0 && (other == 0 || planner->done())) {
-            other = admit(leader, import);
-            admitted = other == 0;
+        if (!admitted && chunks > 0 && (twin.id == 0 || planner->done())) {
+            twin = admit(leader, import);
+            admitted = twin.id == 0;
             if (admitted) {
                 defer_indexes(leader, import);
             }
@@ -144,7 +157,7 @@ void plan_import(Loader *leader, WorkerPool *pool, int index) {
         CHECK_FOR_INTERRUPTS();
     } while (!planner->done() && !import_is_stopped(leader->shared, index));
     if (!admitted && planner->done()) {
-        require_admitted(import, other);
+        require_admitted(import, &twin);
     }
 }
 

@@ -26,11 +26,16 @@ void require_target_outside_ledger(const Ledger *ledger, Relation target) {
 
 void require_new_file(const Ledger *ledger, const Import *import) {
     const int64 earlier = import->options.force ? 0 : find_import_of_file(ledger, import);
+    VisibleImport seen;
 
     if (earlier != 0) {
+        /* Whose import it was, and that there are so many, is not for everybody. */
+        const bool may_see = read_visible_import(ledger, earlier, false, &seen);
+
         ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
                         errmsg("file \"%s\" was already imported into %s", import->path, import->target),
-                        errdetail("It has not changed since import " INT64_FORMAT ".", earlier),
+                        may_see ? errdetail("It has not changed since import " INT64_FORMAT ".", earlier)
+                                : errdetail("It has not changed since then."),
                         errhint("To load it again, use force => true.")));
     }
 }

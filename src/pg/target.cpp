@@ -65,6 +65,19 @@ void require_loadable(Relation target) {
     }
 }
 
+/*
+ * What a parser asks who looks up a name with a schema (LookupExplicitNamespace), as COPY's does. A target given by its
+ * OID has passed none.
+ */
+void require_usage(Relation target) {
+    const Oid schema = RelationGetNamespace(target);
+    const AclResult result = pg_namespace_aclcheck(schema, GetUserId(), ACL_USAGE);
+
+    if (result != ACLCHECK_OK) {
+        aclcheck_error(result, OBJECT_SCHEMA, get_namespace_name(schema));
+    }
+}
+
 /* INSERT on the table or on each of the columns, or on some column if none is named: by the rule of the executor. */
 void require_insert(Relation target, const char *const *columns, int column_count) {
     Bitmapset *numbers = column_numbers(target, columns, column_count);
@@ -122,6 +135,7 @@ Relation open_target(Oid target, const char *name, const char *const *columns, i
                                                               ? errmsg("table %s does not exist", name)
                                                               : errmsg("relation with OID %u does not exist", target)));
     }
+    require_usage(relation);
     require_loadable(relation);
     require_insert(relation, columns, column_count);
     return relation;

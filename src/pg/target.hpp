@@ -21,8 +21,8 @@ Oid find_target(Oid schema, const char *path, Missing missing);
 
 /*
  * Opens the target with the lock that COPY takes, and raises an error unless it is something to load into, and the
- * current user may load these columns. Raises 42P01 when it is gone. columns null: some column or the table will do.
- * name: what an error calls it when it is gone; null: by its OID.
+ * current user may use its schema and load these columns. Raises 42P01 when it is gone. columns null: some column or
+ * the table will do. name: what an error calls it when it is gone; null: by its OID.
  */
 Relation open_target(Oid target, const char *name, const char *const *columns, int column_count);
 
