@@ -127,7 +127,8 @@ CALL twice(:'file', 'header => false', '');
 SELECT ml_import(:'file', 'imported', header => false, force => true) AS id \gset
 SELECT status, success_count, error_count FROM ml_wait(:id);
 SELECT chunk_number, start_byte, end_byte, start_line FROM process_chunks WHERE uploaded_file_id = :id;
--- The first record is longer than what is read at once, and one whose quote never closes says nothing of the line end.
+-- The first record is longer than what is read at once; and one whose quote never closes is cut at the line end that
+-- it has, which is that of the file.
 \! (printf '"'; yes 'a line' | head -n 200000; printf '",y,1,z\r\nx,y,2,z\r\n') > "$D/data.csv"
 CALL twice(:'file', 'header => false', '');
 SELECT n, length(a) FROM imported ORDER BY n;
@@ -135,6 +136,10 @@ SELECT n, length(a) FROM imported ORDER BY n;
 SELECT ml_import(:'file', 'imported', header => false, force => true) AS id \gset
 SELECT status, success_count, error_count FROM ml_wait(:id);
 SELECT line_number, message, raw_line FROM rejected_rows WHERE uploaded_file_id = :id ORDER BY row_number;
+\! printf 'x"b\n\246\r\nx,y,1,z\nx,y,2,z\n' > "$D/data.csv"
+SELECT ml_import(:'file', 'imported', header => false, force => true) AS id \gset
+SELECT status, success_count, error_count FROM ml_wait(:id);
+SELECT line_number, sqlstate, raw_line FROM rejected_rows WHERE uploaded_file_id = :id ORDER BY row_number;
 
 -- A file of no records.
 \! : > "$D/data.csv"

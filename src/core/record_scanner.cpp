@@ -87,15 +87,23 @@ void RecordScanner::end_record(uint64_t size, uint64_t line_end_size, Record *re
  * the line break, where A is in quotes and B is not, as at the start. (With escape and quote the same, they never come
  * together. An end-of-copy marker too ends a record of B at a line break.)
  *
- * While the line end is Unknown, it takes the whole rest of the input to say what a line break is.
+ * While the line end is Unknown, it takes the whole rest of the input to say what a line break is. The break at which
+ * the record is cut is then the first line end, and decides for the rest. A is in quotes at every CR and LF of that, so
+ * what is said above holds whatever it decides.
  */
 void RecordScanner::cut_record(Record *record) noexcept {
     const Breaks &first = breaks();
+    if (dialect_.line_end == LineEnd::Unknown) {
+        if (&first == &carriage_returns_)
+            dialect_.line_end = LineEnd::Cr;
+        else
+            dialect_.line_end = first.end - first.content == 2 ? LineEnd::CrLf : LineEnd::Lf;
+    }
     record->size = first.end;
     record->content = first.content;
     record->lines = 1;
     record->fault = first.fault == RecordFault::None ? RecordFault::UnterminatedQuote : first.fault;
-    restart(dialect_.line_end != LineEnd::Unknown);
+    restart(true);
 }
 
 void RecordScanner::restart(bool behind_cut) noexcept {

@@ -43,7 +43,8 @@ class RecordScanner {
      * of a piece is judged with the next piece. So a record may end at *pos = 0, but only while the line end is
      * Unknown.
      *
-     * While the line end is Unknown, the first one outside quotes decides it, as in COPY.
+     * While the line end is Unknown, the first one that ends a record decides it: one outside quotes, as in COPY, or
+     * the one where finish() cuts the first record.
      */
     bool next(const char *data, size_t size, size_t *pos, Record *record) noexcept;
 
@@ -63,6 +64,7 @@ class RecordScanner {
      * CR. The bytes from there on have to be scanned again, so the caller feeds next() again from record->size behind
      * the record's start. The fault is UnterminatedQuote, unless the part cut off had one before. The content is
      * without the line break; a CR before the LF belongs to that unless the file's line end is LF, where it is data.
+     * While the line end is Unknown, the first LF is the line break, or the first CR if there is no LF.
      *
      * From the cut to the end of the input every line is then a record (the reason is in record_scanner.cpp). So next()
      * cuts open quotes at once from here on, and the bytes behind the cut are scanned once more and not again for each

@@ -46,29 +46,22 @@ core::LineEnd known(core::LineEnd line_end) {
 }
 
 /*
- * The first line end outside quotes, which decides for the whole file. The head has nearly always got it; else its
- * bytes make room for those that follow. A record whose quote never closes is cut as the planner cuts it.
+ * The line end of the first record, which decides for the whole file. The head has nearly always got it; else its bytes
+ * make room for those that follow. If the record's quote never closes, it is cut at its first line as by the planner.
  */
 core::LineEnd find_line_end(const Import *import, const FileHead *head) {
     core::RecordScanner scanner(dialect_of(import));
     core::Record record;
-    uint64 record_start = head->start;
     uint64 position = head->size; /* in the file, behind the bytes */
     size_t size = head->size;
     size_t pos = head->start;
 
-    while (scanner.line_end() == core::LineEnd::Unknown) {
-        if (scanner.next(head->bytes, size, &pos, &record)) {
-            record_start += record.size;
-            continue;
-        }
+    while (!scanner.next(head->bytes, size, &pos, &record)) {
         CHECK_FOR_INTERRUPTS();
         size = read_source_file(head->fd, import->path, head->bytes, kHeaderLimit, position);
         if (size == 0) {
-            if (!scanner.finish(&record) || record_start + record.size >= position) {
-                break;
-            }
-            position = record_start += record.size;
+            (void)scanner.finish(&record);
+            break;
         }
         position += size;
         pos = 0;

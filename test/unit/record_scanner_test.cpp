@@ -101,7 +101,9 @@ TEST(RecordScanner, FirstLineEndDecidesWhatIsUnknown) {
         {"\"a\r\n\"\r\n", LineEnd::CrLf}, {"\\.\n", LineEnd::Lf},
         {"\\.\r\n", LineEnd::CrLf},       {"\\.\r", LineEnd::Cr},
         {"\\.\ra", LineEnd::Cr},          {"a", LineEnd::Unknown},
-        {"\"a\r\n", LineEnd::Unknown},
+        {"\"a\r\n", LineEnd::CrLf},       {"\"a\nb\r\n", LineEnd::Lf},
+        {"\"a\rb\r", LineEnd::Cr},        {"\"a\rb\nc\r\n", LineEnd::Lf},
+        {"\"a", LineEnd::Unknown},
     };
     for (const auto &c : cases) {
         LineEnd line_end = LineEnd::Lf;
@@ -165,6 +167,12 @@ TEST(RecordScanner, AnOpenQuoteIsCutAtTheFirstLine) {
     EXPECT_EQ(scan("\"b\nc\r\n", LineEnd::CrLf), (Records{{0, 3, 2, 1, kOpen}, {3, 3, 1, 1, kNone}}));
     EXPECT_EQ(scan("\"b\r\nc\r\n", LineEnd::Unknown), (Records{{0, 4, 2, 1, kOpen}, {4, 3, 1, 1, kNone}}));
     EXPECT_EQ(scan("\"b\rc\r", LineEnd::Unknown), (Records{{0, 3, 2, 1, kOpen}, {3, 2, 1, 1, kNone}}));
+    /* The line break where it is cut is the file's line end: not that of the record behind it. */
+    EXPECT_EQ(scan("a\"b\n\xA6\r\nc\nd\n", LineEnd::Unknown),
+              (Records{{0, 4, 3, 1, kOpen},
+                       {4, 3, 2, 1, RecordFault::UnquotedCarriageReturn},
+                       {7, 2, 1, 1, kNone},
+                       {9, 2, 1, 1, kNone}}));
 }
 
 TEST(RecordScanner, BehindTheCutTheQuotesAreTheOtherWayRound) {

@@ -173,6 +173,8 @@ Placed first_record(const std::string &rest, const Dialect &dialect, LineEnd *li
         fault = faults[found];
         if (line_break == '\n' && *line_end != LineEnd::Lf && found > 0 && rest[found - 1] == '\r')
             --content;
+        if (*line_end == LineEnd::Unknown)
+            *line_end = line_break == '\r' ? LineEnd::Cr : content < found ? LineEnd::CrLf : LineEnd::Lf;
     }
     return Placed{0, cut, content, lines, fault == RecordFault::None ? RecordFault::UnterminatedQuote : fault};
 }
