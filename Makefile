@@ -53,6 +53,7 @@ SOURCES = \
 	src/pg/ledger_batches.cpp \
 	src/pg/ledger_chunks.cpp \
 	src/pg/ledger_files.cpp \
+	src/pg/ledger_guard.cpp \
 	src/pg/ledger_indexes.cpp \
 	src/pg/ledger_view.cpp \
 	src/pg/ledger_witness.cpp \

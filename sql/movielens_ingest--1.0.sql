@@ -6,7 +6,11 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 
 /*
  * The ledger. Only the extension writes it, as the owner of these tables: there is a policy for reading and none for
- * writing, so a granted INSERT, UPDATE or DELETE finds no row. A role sees its own imports, pg_monitor sees all.
+ * writing, and triggers (at the end of this script) refuse what a policy does not stop. A role sees its own imports and
+ * those of the roles that it is a member of, pg_monitor sees all.
+ *
+ * pg_dump takes along what tells of imports, but not what makes them run: _callers and _session_settings. So an import that
+ * was restored, from whatever dump, is there to be read, and nothing is ever done in the name of the role that it names.
  */
 
 CREATE TABLE @extschema@.uploaded_files (
@@ -32,6 +36,7 @@ CREATE TABLE @extschema@.uploaded_files (
     error               text,
     plan                jsonb NOT NULL,
     dataset_id          bigint,
+    origin              uuid NOT NULL,
     CONSTRAINT uploaded_files_status_check
         CHECK (status IN ('Queued', 'Processing', 'Completed', 'Completed with errors', 'Failed', 'Cancelled')),
     CONSTRAINT uploaded_files_counts_check
@@ -87,6 +92,21 @@ CREATE TABLE @extschema@.rejected_rows (
 );
 CREATE INDEX rejected_rows_process_chunk_id_idx ON @extschema@.rejected_rows (process_chunk_id);
 
+-- OIDs in a row mean something where the row was made, and nothing where it was restored. Physical copies of the database
+-- (by pg_basebackup, pg_upgrade, CREATE DATABASE) keep the OIDs, and this id.
+CREATE TABLE @extschema@._origin (
+    id uuid PRIMARY KEY
+);
+INSERT INTO @extschema@._origin VALUES (gen_random_uuid());
+
+-- As whom an import runs. One without a row here was not made by a call.
+CREATE TABLE @extschema@._callers (
+    uploaded_file_id   bigint PRIMARY KEY REFERENCES @extschema@.uploaded_files ON DELETE CASCADE,
+    role               oid NOT NULL,
+    session_role       oid NOT NULL,
+    authenticated_role oid NOT NULL
+);
+
 -- What a session had set may be secret: only the owner of the ledger reads it.
 CREATE TABLE @extschema@._session_settings (
     uploaded_file_id bigint NOT NULL REFERENCES @extschema@.uploaded_files ON DELETE CASCADE,
@@ -122,16 +142,16 @@ COMMENT ON COLUMN @extschema@.uploaded_files.file_path IS 'absolute path on the 
 COMMENT ON COLUMN @extschema@.uploaded_files.file_size IS 'size in bytes';
 COMMENT ON COLUMN @extschema@.uploaded_files.target IS 'the table that it is loaded into';
 COMMENT ON COLUMN @extschema@.uploaded_files.options IS 'the options in force, from the call or the settings';
-COMMENT ON COLUMN @extschema@.uploaded_files.owner_oid IS 'the role that called ml_import(), by OID';
-COMMENT ON COLUMN @extschema@.uploaded_files.owner_name IS 'the role that called ml_import(), by name; it sees the import when both are its own';
+COMMENT ON COLUMN @extschema@.uploaded_files.owner_oid IS 'the role that called ml_import(), by OID: it and its members see the import, whatever its name has become';
+COMMENT ON COLUMN @extschema@.uploaded_files.owner_name IS 'the name that this role had: after a restore, the role of this name and its members see the import';
 COMMENT ON COLUMN @extschema@.uploaded_files.row_count IS 'data records in the file; null until the file is planned';
 COMMENT ON COLUMN @extschema@.uploaded_files.skipped_count IS 'records for which a BEFORE trigger returned null';
 COMMENT ON COLUMN @extschema@.uploaded_files.unprocessed_count IS 'records of chunks that are not Completed';
 COMMENT ON COLUMN @extschema@.uploaded_files.sqlstate IS 'SQLSTATE of the error that ended it';
 COMMENT ON COLUMN @extschema@.uploaded_files.error IS 'the error that ended it';
 COMMENT ON COLUMN @extschema@.uploaded_files.plan IS 'what leader and workers need: the file''s identity, its form, its columns';
-
 COMMENT ON COLUMN @extschema@.uploaded_files.dataset_id IS 'first import of its data set; its own id when it came alone';
+COMMENT ON COLUMN @extschema@.uploaded_files.origin IS 'the ledger that it was made in, whose OIDs it has; another one than that of _origin: it was restored';
 
 COMMENT ON TABLE @extschema@.process_chunks IS 'chunks of the imports: together they cover each file without a gap or an overlap';
 COMMENT ON COLUMN @extschema@.process_chunks.id IS 'identifies it among the chunks of all imports';
@@ -168,6 +188,15 @@ COMMENT ON COLUMN @extschema@.rejected_rows.detail IS 'more about the reason';
 COMMENT ON COLUMN @extschema@.rejected_rows.raw_line IS 'the record, without its line end; bytes that are not text as \xHH, clipped to 8192 bytes';
 COMMENT ON COLUMN @extschema@.rejected_rows.raw_bytes IS 'the record byte for byte, where raw_line is not';
 
+COMMENT ON TABLE @extschema@._origin IS 'internal: identifies this ledger';
+COMMENT ON COLUMN @extschema@._origin.id IS 'what uploaded_files.origin is in imports that were made here';
+
+COMMENT ON TABLE @extschema@._callers IS 'internal: as whom imports run';
+COMMENT ON COLUMN @extschema@._callers.uploaded_file_id IS 'the import';
+COMMENT ON COLUMN @extschema@._callers.role IS 'the role that called ml_import()';
+COMMENT ON COLUMN @extschema@._callers.session_role IS 'the user of its session';
+COMMENT ON COLUMN @extschema@._callers.authenticated_role IS 'who had logged in';
+
 COMMENT ON TABLE @extschema@._session_settings IS 'internal: settings of the sessions that called ml_import(), for leader and workers';
 COMMENT ON COLUMN @extschema@._session_settings.uploaded_file_id IS 'the import';
 COMMENT ON COLUMN @extschema@._session_settings.name IS 'name of the setting';
@@ -193,63 +222,42 @@ COMMENT ON SEQUENCE @extschema@.rejected_rows_id_seq IS 'ids of rejected_rows';
 ALTER TABLE @extschema@.uploaded_files ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @extschema@.process_chunks ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @extschema@.rejected_rows ENABLE ROW LEVEL SECURITY;
+ALTER TABLE @extschema@._origin ENABLE ROW LEVEL SECURITY;
+ALTER TABLE @extschema@._callers ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @extschema@._session_settings ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @extschema@._unlogged_witnesses ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @extschema@._deferred_indexes ENABLE ROW LEVEL SECURITY;
 
+/*
+ * Roles are OIDs where a row was made: a renamed one keeps its imports, and one that gets the name of a dropped one does not
+ * see those of that. In a restored row the OID may be anybody's, and the name counts, as in the GRANTs of a dump.
+ */
 CREATE POLICY uploaded_files_read ON @extschema@.uploaded_files FOR SELECT
-    USING (pg_catalog.pg_has_role(current_user, 'pg_monitor', 'USAGE')
-           OR owner_name = current_user
-              AND owner_oid = (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname = current_user));
+    USING ((SELECT pg_has_role('pg_monitor', 'USAGE'))
+           OR CASE WHEN origin = (SELECT o.id FROM @extschema@._origin o)
+                   THEN pg_has_role(owner_oid, 'USAGE')
+                   ELSE owner_name IN (SELECT r.rolname FROM pg_roles r WHERE pg_has_role(r.oid, 'USAGE')) END);
 CREATE POLICY process_chunks_read ON @extschema@.process_chunks FOR SELECT
     USING (EXISTS (SELECT FROM @extschema@.uploaded_files f WHERE f.id = uploaded_file_id));
 CREATE POLICY rejected_rows_read ON @extschema@.rejected_rows FOR SELECT
     USING (EXISTS (SELECT FROM @extschema@.uploaded_files f WHERE f.id = uploaded_file_id));
+-- For a dump of what a role sees.
+CREATE POLICY _unlogged_witnesses_read ON @extschema@._unlogged_witnesses FOR SELECT
+    USING (EXISTS (SELECT FROM @extschema@.uploaded_files f WHERE f.id = uploaded_file_id));
+CREATE POLICY _origin_read ON @extschema@._origin FOR SELECT USING (true);
 -- As the catalogs tell everybody which indexes are invalid.
 CREATE POLICY _deferred_indexes_read ON @extschema@._deferred_indexes FOR SELECT USING (true);
 
 COMMENT ON POLICY _deferred_indexes_read ON @extschema@._deferred_indexes IS 'everybody sees them, as in pg_index';
-COMMENT ON POLICY uploaded_files_read ON @extschema@.uploaded_files IS 'a role sees its own imports, pg_monitor sees all';
+COMMENT ON POLICY _origin_read ON @extschema@._origin IS 'the policy of uploaded_files looks there';
+COMMENT ON POLICY _unlogged_witnesses_read ON @extschema@._unlogged_witnesses IS 'witnesses are seen by those who see the import';
+COMMENT ON POLICY uploaded_files_read ON @extschema@.uploaded_files IS 'a role sees its own imports and those of roles that it is a member of, pg_monitor sees all';
 COMMENT ON POLICY process_chunks_read ON @extschema@.process_chunks IS 'chunks are seen by those who see the import';
 COMMENT ON POLICY rejected_rows_read ON @extschema@.rejected_rows IS 'refused records are seen by those who see the import';
-
--- Row security does not cover TRUNCATE.
-CREATE FUNCTION @extschema@._refuse_truncate() RETURNS trigger
-LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF pg_has_role(current_user, (SELECT relowner FROM pg_class WHERE oid = TG_RELID), 'MEMBER') THEN
-        RETURN NULL;
-    END IF;
-    RAISE EXCEPTION 'permission denied to truncate table "%"', TG_TABLE_NAME
-        USING ERRCODE = 'insufficient_privilege', DETAIL = 'Only the extension writes the ledger.';
-END
-$$;
-COMMENT ON FUNCTION @extschema@._refuse_truncate() IS 'internal: keeps TRUNCATE off the ledger';
-CREATE TRIGGER uploaded_files_truncate BEFORE TRUNCATE ON @extschema@.uploaded_files
-    EXECUTE FUNCTION @extschema@._refuse_truncate();
-CREATE TRIGGER process_chunks_truncate BEFORE TRUNCATE ON @extschema@.process_chunks
-    EXECUTE FUNCTION @extschema@._refuse_truncate();
-CREATE TRIGGER rejected_rows_truncate BEFORE TRUNCATE ON @extschema@.rejected_rows
-    EXECUTE FUNCTION @extschema@._refuse_truncate();
-CREATE TRIGGER _session_settings_truncate BEFORE TRUNCATE ON @extschema@._session_settings
-    EXECUTE FUNCTION @extschema@._refuse_truncate();
-CREATE TRIGGER _unlogged_witnesses_truncate BEFORE TRUNCATE ON @extschema@._unlogged_witnesses
-    EXECUTE FUNCTION @extschema@._refuse_truncate();
-CREATE TRIGGER _deferred_indexes_truncate BEFORE TRUNCATE ON @extschema@._deferred_indexes
-    EXECUTE FUNCTION @extschema@._refuse_truncate();
-COMMENT ON TRIGGER _deferred_indexes_truncate ON @extschema@._deferred_indexes IS 'keeps TRUNCATE off the ledger';
-COMMENT ON TRIGGER _unlogged_witnesses_truncate ON @extschema@._unlogged_witnesses IS 'keeps TRUNCATE off the ledger';
-COMMENT ON TRIGGER _session_settings_truncate ON @extschema@._session_settings IS 'keeps TRUNCATE off the ledger';
-COMMENT ON TRIGGER uploaded_files_truncate ON @extschema@.uploaded_files IS 'keeps TRUNCATE off the ledger';
-COMMENT ON TRIGGER process_chunks_truncate ON @extschema@.process_chunks IS 'keeps TRUNCATE off the ledger';
-COMMENT ON TRIGGER rejected_rows_truncate ON @extschema@.rejected_rows IS 'keeps TRUNCATE off the ledger';
 
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.uploaded_files', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.process_chunks', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.rejected_rows', '');
-SELECT pg_catalog.pg_extension_config_dump('@extschema@._session_settings', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@._unlogged_witnesses', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.uploaded_files_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.process_chunks_id_seq', '');
@@ -504,7 +512,8 @@ SELECT p.id, p.file_name, p.target, p.dataset_id, p.phase, p.rows_done, p.rows_t
                (SELECT array_agg(i.indexrelid::regclass::text ORDER BY i.indexrelid)
                   FROM @extschema@._deferred_indexes d
                   JOIN pg_catalog.pg_index i ON i.indexrelid = d.index_oid AND i.indrelid = d.target_oid AND NOT i.indisready
-                 WHERE d.target_oid = (f.plan ->> 'target_oid')::oid) AS indexes_missing
+                 WHERE d.target_oid = (f.plan ->> 'target_oid')::oid
+                   AND f.origin = (SELECT o.id FROM @extschema@._origin o)) AS indexes_missing
           FROM @extschema@.uploaded_files f
           LEFT JOIN @extschema@._live_imports() l ON l.id = f.id
          CROSS JOIN LATERAL (SELECT f.file_size - (f.plan ->> 'data_start')::bigint AS total) b
@@ -679,7 +688,10 @@ END
 $$;
 
 GRANT SELECT ON @extschema@.uploaded_files, @extschema@.process_chunks, @extschema@.rejected_rows,
-    @extschema@._deferred_indexes, @extschema@.ml_progress TO PUBLIC;
+    @extschema@._unlogged_witnesses, @extschema@._origin, @extschema@._deferred_indexes, @extschema@.ml_progress TO PUBLIC;
+-- For pg_dump.
+GRANT SELECT ON SEQUENCE @extschema@.uploaded_files_id_seq, @extschema@.process_chunks_id_seq, @extschema@.rejected_rows_id_seq
+    TO PUBLIC;
 GRANT EXECUTE ON FUNCTION
     @extschema@.ml_create_tables(text), @extschema@.ml_wait(bigint, interval), @extschema@.ml_cancel(bigint),
     @extschema@.ml_rejected_lines(bigint)
@@ -695,6 +707,39 @@ GRANT EXECUTE ON ROUTINE
     @extschema@.ml_import, @extschema@.ml_import_dataset, @extschema@.ml_load, @extschema@.ml_resume(bigint),
     @extschema@.ml_validate
     TO pg_read_server_files;
+
+/*
+ * Policies do not hold for roles with BYPASSRLS, nor for TRUNCATE. Triggers do, and always: a role can be allowed to set
+ * session_replication_role. A row trigger is there too, for logical replication fires no other; it comes after the row, so
+ * that a restore can still insert many rows at once (CopyFrom).
+ */
+
+CREATE FUNCTION @extschema@._guard_ledger() RETURNS trigger
+LANGUAGE c
+AS 'MODULE_PATHNAME', '_guard_ledger';
+COMMENT ON FUNCTION @extschema@._guard_ledger() IS 'internal: keeps others from writing the ledger';
+
+DO $$
+DECLARE
+    ledger record;
+BEGIN
+    FOR ledger IN
+        -- What pg_dump does not take along, nobody has to restore.
+        SELECT d.objid::regclass AS name, CASE WHEN d.objid <> ALL (e.extconfig) THEN 'extension' ELSE 'all' END AS rows
+          FROM pg_extension e JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+          JOIN pg_class c ON d.classid = 'pg_class'::regclass AND d.objid = c.oid
+         WHERE e.extname = 'movielens_ingest' AND d.deptype = 'e' AND c.relkind = 'r'
+    LOOP
+        EXECUTE format('CREATE TRIGGER guard_statement BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s
+                            EXECUTE FUNCTION @extschema@._guard_ledger(%L)', ledger.name, ledger.rows);
+        EXECUTE format('CREATE TRIGGER guard_row AFTER INSERT OR UPDATE OR DELETE ON %s
+                            FOR EACH ROW EXECUTE FUNCTION @extschema@._guard_ledger(%L)', ledger.name, ledger.rows);
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER guard_statement, ENABLE ALWAYS TRIGGER guard_row', ledger.name);
+        EXECUTE format('COMMENT ON TRIGGER guard_statement ON %s IS %L', ledger.name, 'keeps others from writing the ledger');
+        EXECUTE format('COMMENT ON TRIGGER guard_row ON %s IS %L', ledger.name, 'keeps others from writing the ledger');
+    END LOOP;
+END
+$$;
 
 /*
  * Whoever owns the schema can rename it while this script runs, so that its statements meet other objects of these names.

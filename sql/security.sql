@@ -167,16 +167,48 @@ SELECT status, sqlstate, replace(replace(error, :'dir', ''), 'import ' || :'bob'
 RESET SESSION AUTHORIZATION;
 DELETE FROM uploaded_files WHERE file_name = 'copy.csv';
 
--- Both the name and the OID are those of the role: neither a new role of an old name nor a renamed one sees them.
+-- A role is its OID: it keeps its imports when it is renamed, and a new role of its old name does not see them.
 ALTER ROLE regress_ingest_alice RENAME TO regress_ingest_alicia;
 CREATE ROLE regress_ingest_alice;
 SET SESSION AUTHORIZATION regress_ingest_alicia;
 :seen
+SELECT status FROM ml_wait(:alice);
+SELECT ml_resume(:alice);
 SET SESSION AUTHORIZATION regress_ingest_alice;
 :seen
+SELECT ml_cancel(:alice);
 RESET SESSION AUTHORIZATION;
+SELECT ml_resume(:alice);
 DROP ROLE regress_ingest_alice;
 ALTER ROLE regress_ingest_alicia RENAME TO regress_ingest_alice;
+
+-- Members of the role see them, if they inherit its privileges. They have to become it to resume one.
+CREATE ROLE regress_ingest_group IN ROLE regress_ingest_alice;
+CREATE ROLE regress_ingest_member IN ROLE regress_ingest_group, pg_read_server_files;
+CREATE ROLE regress_ingest_stranger NOINHERIT IN ROLE regress_ingest_alice, pg_read_server_files;
+SET SESSION AUTHORIZATION regress_ingest_member;
+:seen
+SELECT status FROM ml_wait(:alice);
+SELECT ml_resume(:alice);
+SET SESSION AUTHORIZATION regress_ingest_stranger;
+:seen
+SET ROLE regress_ingest_alice;
+:seen
+SELECT ml_resume(:alice);
+RESET SESSION AUTHORIZATION;
+DROP ROLE regress_ingest_member, regress_ingest_stranger, regress_ingest_group;
+
+-- pg_monitor does not bring USAGE on the schema.
+REVOKE USAGE ON SCHEMA ingest FROM PUBLIC;
+SET SESSION AUTHORIZATION regress_ingest_watch;
+SELECT count(*) FROM ingest.uploaded_files;
+RESET SESSION AUTHORIZATION;
+GRANT USAGE ON SCHEMA ingest TO pg_monitor;
+SET SESSION AUTHORIZATION regress_ingest_watch;
+SELECT count(*) FROM ingest.uploaded_files;
+RESET SESSION AUTHORIZATION;
+REVOKE USAGE ON SCHEMA ingest FROM pg_monitor;
+GRANT USAGE ON SCHEMA ingest TO PUBLIC;
 
 -- Nobody but the extension writes the ledger, whatever is granted.
 GRANT ALL ON uploaded_files, process_chunks, rejected_rows TO regress_ingest_alice;

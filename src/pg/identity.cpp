@@ -9,6 +9,16 @@ namespace {
 /* Who this process is between transactions; with security context 0, as StartTransaction asserts. */
 Oid base_user = InvalidOid;
 
+/*
+ * Nobody keeps a role from being dropped because an import of its is queued or interrupted; and nothing asks whether a
+ * role exists that a process is to become (SetUserIdAndSecContext, SetSessionAuthorization).
+ */
+void require_role(Oid role) {
+    if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role))) {
+        ereport(FATAL, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("role with OID %u does not exist", role)));
+    }
+}
+
 } // namespace
 
 Identity current_identity() {
@@ -24,6 +34,12 @@ Identity current_identity() {
 void connect_as(const Identity *identity) {
     BackgroundWorkerInitializeConnectionByOid(identity->database, identity->authenticated_user, 0);
 
+    StartTransactionCommand();
+    require_role(identity->user);
+    if (OidIsValid(identity->session_user)) {
+        require_role(identity->session_user);
+    }
+    CommitTransactionCommand();
     if (identity->session_user != identity->authenticated_user) {
         /* It checks, as for the caller, that the authenticated user is a superuser. */
         StartTransactionCommand();

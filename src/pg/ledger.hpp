@@ -38,7 +38,7 @@ struct Import {
     int64 batch_id; /* the first import of its data set; its own id when it came alone */
     const char *path;
     const char *target; /* schema-qualified and quoted */
-    Oid target_oid;
+    Oid target_oid;     /* InvalidOid: it was restored, and the OID can be anything */
     FileIdentity file;
     ImportOptions options;
     int encoding;     /* of the file */
@@ -175,7 +175,7 @@ void notify_state(const Ledger *ledger, int64 id, const char *status);
 int change_status(const Ledger *ledger, int64 batch_id, const char *from, const char *to);
 /* Notes who leads, and where the shared memory of the batch is. */
 void mark_led(const Ledger *ledger, int64 batch_id, dsm_handle segment);
-/* The imports of a batch, in the current memory context. */
+/* The imports of a batch that its caller has made, in the current memory context: none of a batch that was restored. */
 BatchMember *read_batch(const Ledger *ledger, int64 batch_id, int *count);
 /* By which of these tables each is referenced: bit j of references[i] is set when table i has a foreign key to j. */
 void read_references(const Ledger *ledger, const Oid *tables, int count, uint32 *references);
@@ -183,7 +183,10 @@ void read_references(const Ledger *ledger, const Oid *tables, int count, uint32 
 Progress read_ledger_progress(const Ledger *ledger, int64 id);
 /* The batches of a status, by id, in the current memory context, that were made in this database of this server. */
 int64 *batches_with_status(const Ledger *ledger, const char *status, int *count);
-/* Under whose name a batch is led. False: it was made elsewhere and restored, or there is none. */
+/*
+ * Under whose name a batch is led. False: it was made elsewhere or restored, or there is none. A dump has no callers,
+ * so no row that somebody else could have written makes anything run in another role's name.
+ */
 bool read_batch_identity(const Ledger *ledger, int64 batch_id, Identity *identity);
 /* Locks the rows of a batch until the transaction ends. */
 void lock_batch(const Ledger *ledger, int64 batch_id);

@@ -54,8 +54,11 @@ BatchMember *read_batch(const Ledger *ledger, int64 batch_id, int *count) {
     const StatementScope scope = begin_statement(ledger);
     const uint64 found = run_statement(ledger,
                                        "SELECT id, file_name::text, target, (plan ->> 'target_oid')::bigint, file_size,"
-                                       " status::text, (options ->> 'max_workers')::bigint FROM ledger.uploaded_files "
-                                       "WHERE dataset_id = $1 ORDER BY id",
+                                       " status::text, (options ->> 'max_workers')::bigint"
+                                       " FROM ledger._callers first, ledger.uploaded_files f"
+                                       " JOIN ledger._callers c ON c.uploaded_file_id = f.id"
+                                       " WHERE first.uploaded_file_id = $1 AND f.dataset_id = $1"
+                                       " AND c.role = first.role ORDER BY id",
                                        {param(batch_id)});
     auto *members = static_cast<BatchMember *>(MemoryContextAllocZero(context, sizeof(BatchMember) * Max(found, 1)));
     for (uint64 i = 0; i < found; i++) {
@@ -128,7 +131,8 @@ int64 *batches_with_status(const Ledger *ledger, const char *status, int *count)
     const StatementScope scope = begin_statement(ledger);
     const uint64 found =
         run_statement(ledger,
-                      "SELECT DISTINCT dataset_id FROM ledger.uploaded_files WHERE status = $1"
+                      "SELECT DISTINCT dataset_id FROM ledger.uploaded_files f"
+                      " JOIN ledger._callers c ON c.uploaded_file_id = f.dataset_id WHERE status = $1"
                       " AND plan ->> 'system' = $2 AND (plan ->> 'database')::oid = $3"
                       " ORDER BY dataset_id",
                       {param(status), param(psprintf(UINT64_FORMAT, GetSystemIdentifier())), param(MyDatabaseId)});
@@ -145,8 +149,8 @@ bool read_batch_identity(const Ledger *ledger, int64 batch_id, Identity *identit
     const StatementScope scope = begin_statement(ledger);
     const bool found =
         run_statement(ledger,
-                      "SELECT (plan ->> 'authenticated_user')::bigint, (plan ->> 'session_user')::bigint,"
-                      " owner_oid::bigint FROM ledger.uploaded_files WHERE id = $1"
+                      "SELECT authenticated_role::bigint, session_role::bigint, role::bigint"
+                      " FROM ledger.uploaded_files JOIN ledger._callers ON uploaded_file_id = id WHERE id = $1"
                       " AND plan ->> 'system' = $2 AND (plan ->> 'database')::oid = $3",
                       {param(batch_id), param(psprintf(UINT64_FORMAT, GetSystemIdentifier())), param(MyDatabaseId)}) >
         0;
@@ -176,11 +180,14 @@ void reopen_batch(const Ledger *ledger, int64 batch_id, const Identity *identity
                   {param(batch_id)});
     run_statement(
         ledger,
-        "UPDATE ledger.uploaded_files SET status = 'Processing', sqlstate = NULL, error = NULL,"
-        " plan = (plan - 'leader' - 'segment') || jsonb_build_object('authenticated_user', $2, 'session_user', $3)"
-        " WHERE dataset_id = $1 AND status NOT LIKE 'Completed%'",
-        {param(batch_id), param(static_cast<int64>(identity->authenticated_user)),
-         param(static_cast<int64>(identity->session_user))});
+        "UPDATE ledger._callers c SET session_role = $2, authenticated_role = $3 FROM ledger.uploaded_files f"
+        " WHERE f.id = c.uploaded_file_id AND f.dataset_id = $1 AND c.role = $4",
+        {param(batch_id), param(identity->session_user), param(identity->authenticated_user), param(identity->user)});
+    run_statement(ledger,
+                  "UPDATE ledger.uploaded_files SET status = 'Processing', sqlstate = NULL, error = NULL,"
+                  " plan = plan - 'leader' - 'segment' FROM ledger._callers c"
+                  " WHERE id = uploaded_file_id AND c.role = $2 AND dataset_id = $1 AND status NOT LIKE 'Completed%'",
+                  {param(batch_id), param(identity->user)});
     end_statement(&scope);
 }
 

@@ -165,20 +165,20 @@ int64 add_import(const Ledger *ledger, const Import *import) {
     run_statement(
         ledger,
         "INSERT INTO ledger.uploaded_files"
-        " (file_name, file_path, file_size, target, owner_oid, owner_name, options, plan)"
-        " VALUES (left($1, 255), $2, $3, $4, $5, $6::name, '{}', $7::jsonb)"
+        " (file_name, file_path, file_size, target, owner_oid, owner_name, options, plan, origin)"
+        " VALUES (left($1, 255), $2, $3, $4, $5, $6::name, '{}', $7::jsonb, (SELECT id FROM ledger._origin))"
         " RETURNING id",
         {param(base_name(import->path)), param(import->path), param(import->file.size), param(import->target),
          param(user), param(user_name),
          param(psprintf("{\"device\": " INT64_FORMAT ", \"inode\": " INT64_FORMAT ", \"modified\": " INT64_FORMAT
                         ", \"line_end\": \"%s\", \"data_start\": " INT64_FORMAT ", \"data_line\": " INT64_FORMAT
-                        ", \"target_oid\": %u, \"system\": \"" UINT64_FORMAT
-                        "\", \"database\": %u, \"authenticated_user\": %u, \"session_user\": %u}",
+                        ", \"target_oid\": %u, \"system\": \"" UINT64_FORMAT "\", \"database\": %u}",
                         import->file.device, import->file.inode, import->file.modified,
                         kLineEnds[static_cast<int>(import->line_end)], import->data_start, import->data_line,
-                        import->target_oid, GetSystemIdentifier(), MyDatabaseId, GetAuthenticatedUserId(),
-                        GetSessionUserId()))});
+                        import->target_oid, GetSystemIdentifier(), MyDatabaseId))});
     const int64 id = result_int64(0, 1);
+    run_statement(ledger, "INSERT INTO ledger._callers VALUES ($1, $2, $3, $4)",
+                  {param(id), param(user), param(GetSessionUserId()), param(GetAuthenticatedUserId())});
     run_statement(ledger,
                   "UPDATE ledger.uploaded_files SET dataset_id = $3, plan = plan || jsonb_build_object('columns', $2)"
                   " WHERE id = $1",
@@ -243,7 +243,8 @@ bool read_import(const Ledger *ledger, int64 id, Import *import) {
                       "SELECT file_path, target, plan ->> 'line_end', file_size,"
                       " (plan ->> 'device')::bigint, (plan ->> 'inode')::bigint, (plan ->> 'modified')::bigint,"
                       " (plan ->> 'data_start')::bigint, (plan ->> 'data_line')::bigint,"
-                      " (plan ->> 'target_oid')::bigint, dataset_id, coalesce(row_count, -1),"
+                      " CASE WHEN EXISTS (SELECT FROM ledger._callers WHERE uploaded_file_id = $1)"
+                      "  THEN (plan ->> 'target_oid')::bigint ELSE 0 END, dataset_id, coalesce(row_count, -1),"
                       " coalesce((plan ->> 'unlogged')::boolean, false)::integer::bigint"
                       " FROM ledger.uploaded_files WHERE id = $1",
                       {param(id)}) == 0) {

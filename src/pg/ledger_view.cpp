@@ -32,7 +32,9 @@ bool is_open(const VisibleImport *import) {
 
 #define VISIBLE_COLUMNS                                                                                                \
     "f.id, f.dataset_id, f.status::text,"                                                                              \
-    " coalesce((SELECT r.oid FROM pg_roles r WHERE r.oid = f.owner_oid AND r.rolname = f.owner_name), 0)::bigint,"     \
+    " coalesce(CASE WHEN f.origin = (SELECT o.id FROM ledger._origin o)"                                               \
+    "  THEN (SELECT r.oid FROM pg_roles r WHERE r.oid = f.owner_oid)"                                                  \
+    "  ELSE (SELECT r.oid FROM pg_roles r WHERE r.rolname = f.owner_name) END, 0)::bigint,"                            \
     " coalesce((f.plan ->> 'leader')::bigint, 0), coalesce((f.plan ->> 'segment')::bigint, 0), f"
 
 bool read_visible_import(const Ledger *ledger, int64 id, bool everyone, VisibleImport *import) {

@@ -25,10 +25,10 @@ Identity identity_of_resume(const Ledger *ledger, const VisibleImport *import) {
 
     if (!read_batch_identity(ledger, import->batch_id, &identity)) {
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                        errmsg("import " INT64_FORMAT " was made in another database", import->id),
-                        errdetail("What it has loaded there need not be here.")));
+                        errmsg("import " INT64_FORMAT " was not made in this database", import->id),
+                        errdetail("It came with a dump or a copy, so what it has loaded need not be here.")));
     }
-    if (import->owner == GetUserId()) {
+    if (identity.user == GetUserId()) {
         return current_identity();
     }
     if (!superuser()) {
