@@ -339,7 +339,8 @@ SET SESSION AUTHORIZATION regress_ingest_alice;
 \! printf 'a,way\n1,RESET ROLE\n' > "$D/escape2.csv"
 \! printf 'a,way\n1,SET SESSION AUTHORIZATION DEFAULT\n' > "$D/escape3.csv"
 \! printf 'a,way\n1,RESET ALL\n' > "$D/escape4.csv"
-\! printf 'a,way\n1,UPDATE ingest.uploaded_files SET status = status\n2,"SELECT set_config(\047role\047, \047none\047, true)"\n' > "$D/escape5.csv"
+\! printf 'a,way\n1,UPDATE ingest.uploaded_files SET status = status\n' > "$D/escape5.csv"
+\! printf 'a,way\n1,"SELECT set_config(\047role\047, \047none\047, true)"\n' > "$D/escape8.csv"
 \! printf 'a,way\n1,"DO $$BEGIN SET ROLE regress_ingest_watch; EXCEPTION WHEN OTHERS THEN RAISE \047no way\047; END$$"\n' > "$D/escape6.csv"
 \! printf 'a,way\n1,COMMIT\n2,SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY\n' > "$D/escape7.csv"
 \set file :dir /escape1.csv
@@ -355,6 +356,9 @@ SELECT ml_import(:'file', 'escape') AS id \gset
 SELECT ml_import(:'file', 'escape') AS id \gset
 :ended
 \set file :dir /escape5.csv
+SELECT ml_import(:'file', 'escape') AS id \gset
+:ended
+\set file :dir /escape8.csv
 SELECT ml_import(:'file', 'escape') AS id \gset
 :ended
 \set file :dir /escape6.csv
