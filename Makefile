@@ -128,9 +128,10 @@ help:
 	@echo 'make install         install it there'
 	@echo 'make installcheck    run the regression tests against a running server'
 	@echo 'make test            install what is missing, build, run every test on private servers'
-	@echo '                     (SUITES="unit sanitize fuzz regress isolation tap" and TESTS="name ..." select)'
+	@echo '                     (SUITES="unit sanitize fuzz regress isolation tap chaos" and TESTS="name ..." select)'
 	@echo 'make test-all        the same and the slow tests'
 	@echo 'make soak            random tables, files and encodings against COPY, for TIME=600 seconds, from SEED=n on'
+	@echo 'make chaos           imports under signals, kills, restarts, locks, full disks, for TIME=600 seconds, from SEED=n on'
 	@echo 'make fuzz TIME=60    let libFuzzer try the core, so many seconds for each target'
 	@echo 'make bench           measure COPY and imports (SCALE=0.1 of MovieLens 20M, ROUNDS=3, WAYS="heap ratings")'
 	@echo 'make bench-publish   put the results of the last `make bench` where README shows them'
@@ -148,6 +149,9 @@ test-all:
 
 soak:
 	@test/soak.sh
+
+chaos:
+	@test/chaos.sh
 
 fuzz:
 	@TIME="$(TIME)" test/fuzz.sh
@@ -177,7 +181,7 @@ build/installcheck:
 # The demo's server lives below build/.
 clean: demo-stop
 
-.PHONY: all help test test-all fuzz soak bench bench-publish lint format demo demo-stop clean
+.PHONY: all help test test-all fuzz soak chaos bench bench-publish lint format demo demo-stop clean
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)

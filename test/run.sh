@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # make test: installs what is missing, builds, and runs every suite on servers of its own: run.sh [all]
 #
-# SUITES="unit sanitize fuzz regress isolation tap" and TESTS="name ..." select; `all` adds test/t-all.
+# SUITES="unit sanitize fuzz regress isolation tap chaos" and TESTS="name ..." select; `all` adds test/t-all and a minute
+# of chaos.
 # Output goes to logs below build/. Counted are GoogleTest cases, fuzz targets, pg_regress tests, isolation specs and
 # TAP assertions; a server log that speaks of a crash or a leak is a failure too.
 set -euo pipefail
@@ -11,7 +12,11 @@ set -euo pipefail
 run=$build/run
 pgxs_test=$build/pg/usr/lib/postgresql/$pg_major/lib/pgxs/src/test
 tap_folders=("$top/test/t")
-[ "${1:-}" != all ] || tap_folders+=("$top/test/t-all")
+suites="unit sanitize fuzz regress isolation tap"
+if [ "${1:-}" = all ]; then
+    tap_folders+=("$top/test/t-all")
+    suites+=" chaos"
+fi
 
 total_passed=0 total_failed=0 total_skipped=0
 skips=()
@@ -180,6 +185,15 @@ tap_file() {
     clean_log "tap $name" "${allowed:-^$}" "$dir"/tmp_check/log/*.log
 }
 
+# It looks at its servers' logs itself.
+chaos() {
+    local log=$run/chaos.log status=0
+    selected chaos || return 0
+    TIME=${TIME:-60} "$top/test/chaos.sh" >"$log" 2>&1 || status=$?
+    report chaos $status "$(sed -nE 's/^([0-9]+) passed, .*/\1/p' "$log")" "$(sed -nE 's/.* passed, ([0-9]+) failed$/\1/p' "$log")" 0 ||
+        tail -n 60 "$log"
+}
+
 # --- the run ---
 
 shopt -s nullglob
@@ -209,9 +223,9 @@ step "extension" "$build/extension.log" install_privately
 step "unit tests" "$build/cmake.log" build_with_cmake "$build/cmake"
 step "unit tests with sanitizers" "$build/sanitize.log" build_with_cmake "$build/sanitize" -DSANITIZE=ON
 
-for suite in ${SUITES:-unit sanitize fuzz regress isolation tap}; do
+for suite in ${SUITES:-$suites}; do
     case $suite in
-    unit | sanitize | fuzz | regress | isolation | tap) $suite ;;
+    unit | sanitize | fuzz | regress | isolation | tap | chaos) $suite ;;
     *)
         say "no such suite: $suite"
         exit 2

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# make chaos: imports under random acts for TIME seconds, from SEED on (test/chaos/chaos.pl). Root gives the database a small
+# file system of its own, so that the disk can be full.
+set -euo pipefail
+# shellcheck source=test/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+export TIME=${TIME:-600} SEED=${SEED:-$(date +%s)}
+pgxs_test=$build/pg/usr/lib/postgresql/$pg_major/lib/pgxs/src/test
+dir=$build/run/chaos
+small=
+
+trap '[ -z "$small" ] || umount "$small"' EXIT
+
+"$top/test/setup.sh" test
+if ! reachable; then
+    copy=$(copy_of_clone)
+    say "$server_user cannot read all of $top: going on in a copy, $copy, which stays if a round fails"
+    "$copy/test/chaos.sh"
+    rm -rf "$copy"
+    exit
+fi
+
+step "private PostgreSQL" "$build/private.log" private_tree
+step "extension" "$build/extension.log" install_privately
+mkdir -p "$build/run"
+chown "$server_user:$server_group" "$build/run"
+server_folder "$dir"
+mkdir -p "$dir/ports"
+chown "$server_user:$server_group" "$dir/ports"
+if [ "$(id -u)" = 0 ] && server_folder "$dir/small" && mount -t tmpfs -o "size=96m,mode=0777" tmpfs "$dir/small"; then
+    small=$dir/small
+else
+    say "no small file system: the disk is not filled"
+fi
+status=0
+"${as_server_user[@]}" env PATH="$bindir:$PATH" PERL5LIB="$pgxs_test/perl" TESTDIR="$dir" PGPORT=65432 CHAOS_SMALL="$small" \
+    PG_TEST_PORT_DIR="$dir/ports" PG_REGRESS="$pgxs_test/regress/pg_regress" \
+    perl "$top/test/chaos/chaos.pl" </dev/null 2>&1 >"$dir/chaos.log" || status=$?
+grep -E '^not ok' "$dir/chaos.log" || true
+if grep -hE 'terminated by signal|PANIC|TRAP|leak' "$dir"/tmp_check/log/*.log | grep -vE 'terminated by signal 9: Killed|STATEMENT:'; then
+    say "the server's log speaks of a crash or a leak"
+    status=1
+fi
+[ "$status" = 0 ] || tail -n 20 "$dir/tmp_check/log/regress_log_chaos"
+passed=$(grep -cE '^ok [0-9]+' "$dir/chaos.log" || true)
+failed=$(grep -cE '^not ok [0-9]+' "$dir/chaos.log" || true)
+[ "$status" = 0 ] || [ "$failed" -gt 0 ] || failed=1
+say "$passed passed, $failed failed"
+exit "$status"
