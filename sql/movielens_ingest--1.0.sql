@@ -44,7 +44,8 @@ CREATE TABLE @extschema@.uploaded_files (
     CONSTRAINT uploaded_files_completed_check
         CHECK (status NOT LIKE 'Completed%' OR row_count IS NOT NULL AND unprocessed_count = 0)
 );
-CREATE INDEX uploaded_files_file_size_idx ON @extschema@.uploaded_files (file_size);
+CREATE INDEX uploaded_files_inode_idx ON @extschema@.uploaded_files (((plan ->> 'inode')::bigint), target)
+    WHERE status NOT IN ('Failed', 'Cancelled');
 CREATE INDEX uploaded_files_dataset_id_idx ON @extschema@.uploaded_files (dataset_id);
 CREATE INDEX uploaded_files_status_idx ON @extschema@.uploaded_files (status) WHERE status IN ('Queued', 'Processing');
 
@@ -74,6 +75,7 @@ CREATE TABLE @extschema@.process_chunks (
         CHECK (success_count + error_count + skipped_count =
                CASE status WHEN 'Completed' THEN end_row - start_row + 1 ELSE 0 END)
 );
+CREATE INDEX process_chunks_checksum_idx ON @extschema@.process_chunks (checksum) WHERE chunk_number = 1;
 
 CREATE TABLE @extschema@.rejected_rows (
     id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -211,7 +213,8 @@ COMMENT ON TABLE @extschema@._deferred_indexes IS 'internal: indexes that are bu
 COMMENT ON COLUMN @extschema@._deferred_indexes.index_oid IS 'the index';
 COMMENT ON COLUMN @extschema@._deferred_indexes.target_oid IS 'its table';
 
-COMMENT ON INDEX @extschema@.uploaded_files_file_size_idx IS 'finds earlier imports of a file';
+COMMENT ON INDEX @extschema@.uploaded_files_inode_idx IS 'finds earlier imports of a file';
+COMMENT ON INDEX @extschema@.process_chunks_checksum_idx IS 'finds earlier imports of a copy of a file, by its first chunk';
 COMMENT ON INDEX @extschema@.uploaded_files_dataset_id_idx IS 'finds the imports of a data set';
 COMMENT ON INDEX @extschema@.uploaded_files_status_idx IS 'finds imports that have not ended';
 COMMENT ON INDEX @extschema@.rejected_rows_process_chunk_id_idx IS 'finds the refused records of a chunk';

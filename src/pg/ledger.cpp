@@ -109,8 +109,13 @@ StatementScope begin_statement(const Ledger *ledger) {
     set_locally("search_path", "pg_catalog, pg_temp");
     set_locally("lock_timeout", "0");
     set_locally("row_security", "on");
-    /* A plan made while the ledger is small is to serve when it has grown. */
+    /*
+     * A plan made while the ledger is small is to serve when it has grown: each statement looks a few rows up by their
+     * keys, and no other way to them, nor a join that reads all of a table or an index, does not grow with the ledger.
+     */
     set_locally("enable_seqscan", "off");
+    set_locally("enable_hashjoin", "off");
+    set_locally("enable_mergejoin", "off");
     set_locally("jit", "off"); /* where there is no index to use, the plan looks dear for that */
     if (SPI_connect() != SPI_OK_CONNECT) {
         elog(ERROR, "SPI_connect failed");

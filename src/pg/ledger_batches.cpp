@@ -129,13 +129,15 @@ Progress read_ledger_progress(const Ledger *ledger, int64 id) {
 int64 *batches_with_status(const Ledger *ledger, const char *status, int *count) {
     const MemoryContext context = CurrentMemoryContext;
     const StatementScope scope = begin_statement(ledger);
+    /* As a parameter, the status would not show the planner that a partial index serves. */
     const uint64 found =
         run_statement(ledger,
-                      "SELECT DISTINCT dataset_id FROM ledger.uploaded_files f"
-                      " JOIN ledger._callers c ON c.uploaded_file_id = f.dataset_id WHERE status = $1"
-                      " AND plan ->> 'system' = $2 AND (plan ->> 'database')::oid = $3"
-                      " ORDER BY dataset_id",
-                      {param(status), param(psprintf(UINT64_FORMAT, GetSystemIdentifier())), param(MyDatabaseId)});
+                      psprintf("SELECT DISTINCT dataset_id FROM ledger.uploaded_files f"
+                               " JOIN ledger._callers c ON c.uploaded_file_id = f.dataset_id WHERE status = '%s'"
+                               " AND plan ->> 'system' = $1 AND (plan ->> 'database')::oid = $2"
+                               " ORDER BY dataset_id",
+                               status),
+                      {param(psprintf(UINT64_FORMAT, GetSystemIdentifier())), param(MyDatabaseId)});
     auto *ids = static_cast<int64 *>(MemoryContextAlloc(context, sizeof(int64) * Max(found, 1)));
     for (uint64 i = 0; i < found; i++) {
         ids[i] = result_int64(i, 1);
@@ -174,9 +176,9 @@ void lock_batch(const Ledger *ledger, int64 batch_id) {
 void reopen_batch(const Ledger *ledger, int64 batch_id, const Identity *identity) {
     const StatementScope scope = begin_statement(ledger);
     run_statement(ledger,
-                  "UPDATE ledger.process_chunks c SET status = 'Pending', ended = NULL, attempts = 0, crashes = 0"
-                  " FROM ledger.uploaded_files f WHERE f.id = c.uploaded_file_id AND f.dataset_id = $1"
-                  " AND f.status NOT LIKE 'Completed%' AND c.status = 'Failed'",
+                  "UPDATE ledger.process_chunks SET status = 'Pending', ended = NULL, attempts = 0, crashes = 0"
+                  " WHERE uploaded_file_id = ANY (ARRAY(SELECT id FROM ledger.uploaded_files"
+                  "  WHERE dataset_id = $1 AND status NOT LIKE 'Completed%')) AND status = 'Failed'",
                   {param(batch_id)});
     run_statement(
         ledger,

@@ -11,11 +11,11 @@ namespace {
 /*
  * Of the other import: no crash has taken what it has loaded. $2: the table is unlogged now. If it is logged, nothing
  * tells whether it was so when the witness went: then the rows are taken to be there, for loading them twice would be
- * worse than asking for force.
+ * worse than asking for force. OFFSET keeps the planner from reading all witnesses into a hash table.
  */
 #define OTHER_HAS_ROWS                                                                                                 \
     " AND (NOT coalesce((other.plan ->> 'unlogged')::boolean, false) OR NOT $2"                                        \
-    " OR EXISTS (SELECT FROM ledger._unlogged_witnesses w WHERE w.uploaded_file_id = other.id))"
+    " OR EXISTS (SELECT FROM ledger._unlogged_witnesses w WHERE w.uploaded_file_id = other.id OFFSET 0))"
 
 /* As objsubid of a lock on uploaded_files: no import's lock has it, for its ids are below 2^47. */
 constexpr uint16 kAdmissionLock = 0xFFFF;
@@ -217,14 +217,17 @@ int64 admit_import(const Ledger *ledger, const Import *import) {
     if (!import->options.force &&
         run_statement(ledger,
                       "SELECT other.id FROM ledger.uploaded_files this"
-                      " JOIN ledger.uploaded_files other ON other.target = this.target AND other.id <> this.id"
+                      " JOIN ledger.process_chunks first ON first.uploaded_file_id = this.id AND first.chunk_number = 1"
+                      " JOIN ledger.process_chunks same ON same.checksum = first.checksum AND same.chunk_number = 1"
+                      " JOIN ledger.uploaded_files other ON other.id = same.uploaded_file_id"
+                      " AND other.target = this.target AND other.id <> this.id"
                       " AND other.file_size = this.file_size AND other.plan -> 'columns' = this.plan -> 'columns'"
                       " AND other.plan ? 'admitted' AND other.status NOT IN ('Failed', 'Cancelled')"
                       " WHERE this.id = $1" OTHER_HAS_ROWS
-                      " AND EXISTS (SELECT FROM ledger.process_chunks c WHERE c.uploaded_file_id = other.id)"
                       " AND NOT EXISTS (SELECT FROM ledger.process_chunks c JOIN ledger.process_chunks o"
                       "  ON o.uploaded_file_id = other.id AND o.chunk_number = c.chunk_number"
-                      "  WHERE c.uploaded_file_id = this.id AND (o.checksum, o.end_byte) <> (c.checksum, c.end_byte))"
+                      "  WHERE c.uploaded_file_id = $1 AND (o.checksum, o.end_byte) <> (c.checksum, c.end_byte)"
+                      "  OFFSET 0)" /* it is not to become a join, which would read all chunks that there are */
                       " ORDER BY other.id LIMIT 1",
                       {param(import->id), param(import->unlogged)}) > 0) {
         other = result_int64(0, 1);

@@ -50,9 +50,9 @@ void reopen_lost(const Ledger *ledger, int64 batch_id) {
                   "UPDATE ledger.uploaded_files f SET status = 'Processing' WHERE dataset_id = $1"
                   " AND status LIKE 'Completed%' AND (plan ->> 'unlogged')::boolean"
                   " AND NOT EXISTS (SELECT FROM ledger._unlogged_witnesses w WHERE w.uploaded_file_id = f.id)"
-                  " AND EXISTS (SELECT FROM pg_class c, (SELECT (f.plan ->> 'target_oid')::oid AS oid) target"
-                  "  WHERE c.relpersistence = 'u'"
-                  "  AND (c.oid = target.oid OR c.oid IN (SELECT relid FROM pg_partition_tree(target.oid))))",
+                  " AND EXISTS (SELECT FROM (SELECT (f.plan ->> 'target_oid')::oid AS oid"
+                  "  UNION ALL SELECT relid FROM pg_partition_tree((f.plan ->> 'target_oid')::oid)) target"
+                  "  JOIN pg_class c ON c.oid = target.oid WHERE c.relpersistence = 'u')",
                   {param(batch_id)});
     end_statement(&scope);
 }
