@@ -356,7 +356,7 @@ SELECT ml_import(:'file', 'escape') AS id \gset
 SELECT ml_import(:'file', 'escape') AS id \gset
 :ended
 \set file :dir /escape5.csv
-SELECT ml_import(:'file', 'escape') AS id \gset
+SELECT ml_import(:'file', 'escape', min_chunks => 1) AS id \gset
 :ended
 \set file :dir /escape8.csv
 SELECT ml_import(:'file', 'escape') AS id \gset

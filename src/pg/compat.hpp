@@ -15,4 +15,19 @@ inline config_generic **configuration_variables(int *count) {
     return get_guc_variables();
 }
 
+/*
+ * The walkers of nodeFuncs.h. In C, the empty parentheses of their parameter stand for any parameters; in C++ for none.
+ */
+using NodeWalker = bool (*)(Node *node, void *context);
+
+inline bool (*untyped(NodeWalker walker))() {
+    return reinterpret_cast<bool (*)()>(reinterpret_cast<void (*)()>(walker));
+}
+inline bool walk_query(Query *query, NodeWalker walker, void *context, int flags) {
+    return query_tree_walker(query, untyped(walker), context, flags);
+}
+inline bool walk_expression(Node *node, NodeWalker walker, void *context) {
+    return expression_tree_walker(node, untyped(walker), context);
+}
+
 } // namespace movielens_ingest::pg

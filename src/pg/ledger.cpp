@@ -3,6 +3,7 @@
 #include "pg/ledger_statement.hpp"
 #include "pg/pg.hpp"
 #include "pg/raw_line.hpp"
+#include "pg/statement_binding.hpp"
 
 namespace movielens_ingest::pg {
 
@@ -25,12 +26,9 @@ Oid owner_of(Oid relation) {
 }
 
 /*
- * Locks a table of the ledger as a statement does that writes it, and makes sure that it is the ledger's own. A
- * statement names its tables, and a name is looked up again when a lock had to be waited for
- * (RangeVarGetRelidExtended): were the schema renamed meanwhile, another role's table of that name, with triggers,
- * could stand in its place, and they would run as the owner of the ledger. With the lock held there is nothing to wait
- * for. Locks on tables that a foreign key references are held before: uploaded_files from begin_statement() on,
- * process_chunks since the chunk was claimed.
+ * Locks a table of the ledger as a statement does that writes it, and makes sure that it is the ledger's own. That the
+ * statement gets this table, and not another one of its name, is for its binding to see; with the lock held, its parser
+ * has nothing to wait for meanwhile.
  */
 void lock_table(const Ledger *ledger, const char *name) {
     const Oid schema = get_rel_namespace(ledger->files);
@@ -98,7 +96,6 @@ StatementScope begin_statement(const Ledger *ledger) {
     StatementScope scope;
     Ledger now;
 
-    /* Another role could have made tables of these names: nothing runs as the owner before the ledger is found. */
     if (!reopen_ledger(ledger->files, &now)) {
         raise_no_ledger();
     }
@@ -173,7 +170,7 @@ struct Prepared {
 };
 
 /* A chunk takes three statements. Planning them costs more than running them, so it is done once. */
-SPIPlanPtr prepare(const char *sql, int count, Oid *types) {
+SPIPlanPtr prepare(const StatementBinding *binding, const char *sql, int count, Oid *types) {
     static Prepared *first = nullptr;
 
     for (const Prepared *prepared = first; prepared != nullptr; prepared = prepared->next) {
@@ -185,6 +182,7 @@ SPIPlanPtr prepare(const char *sql, int count, Oid *types) {
     if (plan == nullptr) {
         elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
     }
+    require_checked(binding);
     auto *prepared = static_cast<Prepared *>(MemoryContextAlloc(TopMemoryContext, sizeof(Prepared)));
     *prepared = {MemoryContextStrdup(TopMemoryContext, sql), plan, first};
     SPI_keepplan(plan);
@@ -222,7 +220,11 @@ uint64 run_statement(const Ledger *ledger, const char *text, const Parameter *pa
     }
     appendStringInfoString(&sql, text);
 
-    const int code = SPI_execute_plan(prepare(sql.data, count, types), values, nulls, read_only, 0);
+    int code = 0;
+    StatementBinding binding = {nullptr, GetUserId(), true, nullptr, 0, false, nullptr};
+    while_bound(&binding, [&] {
+        code = SPI_execute_plan(prepare(&binding, sql.data, count, types), values, nulls, read_only, 0);
+    });
     if (code < 0) {
         elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(code));
     }

@@ -4,6 +4,7 @@
 #include "pg/launcher.hpp"
 #include "pg/pg.hpp"
 #include "pg/settings.hpp"
+#include "pg/statement_binding.hpp"
 
 extern "C" {
 
@@ -13,6 +14,7 @@ PGDLLEXPORT void _PG_init(void);
 
 void _PG_init(void) {
     movielens_ingest::pg::define_settings();
+    movielens_ingest::pg::install_statement_check();
     if (process_shared_preload_libraries_in_progress) {
         movielens_ingest::pg::register_launcher();
     }

@@ -1,11 +1,15 @@
 #include "pg/referenced_query.hpp"
 
 #include "pg/pg.hpp"
+#include "pg/statement_binding.hpp"
 #include "pg/tuple_value.hpp"
 
 namespace movielens_ingest::pg {
 
 namespace {
+
+/* What a query names: the table, and for each column an operator and the types that it compares. */
+constexpr int kMostObjects = 1 + INDEX_MAX_KEYS * (1 + 4 * kMostTypes);
 
 struct Caller {
     Oid user;
@@ -36,10 +40,17 @@ const char *name_of(Relation referenced) {
                                       RelationGetRelationName(referenced));
 }
 
-/* As RI_FKey_check has it for one key; the operator is the constraint's, whatever search_path says. */
-const char *lookup_query(Relation target, Relation referenced, const ForeignKey *key, RowLock lock) {
+/*
+ * As RI_FKey_check has it for one key; the operator is the constraint's, whatever search_path says. The objects that
+ * the text names go into objects, and how many into object_count: it runs as the owner of the table.
+ */
+const char *lookup_query(Relation target, Relation referenced, const ForeignKey *key, RowLock lock,
+                         ObjectAddress *objects, int *object_count) {
     StringInfoData query;
     StringInfoData names;
+
+    ObjectAddressSet(objects[0], RelationRelationId, RelationGetRelid(referenced));
+    *object_count = 1;
 
     initStringInfo(&query);
     initStringInfo(&names);
@@ -58,6 +69,15 @@ const char *lookup_query(Relation target, Relation referenced, const ForeignKey 
         }
         generate_operator_clause(&query, psprintf("x.%s", quote_identifier(NameStr(left->attname))), left->atttypid,
                                  key->operators[i], psprintf("k.k%d", i), right->atttypid);
+
+        Oid left_type;
+        Oid right_type;
+        op_input_types(key->operators[i], &left_type, &right_type);
+        ObjectAddressSet(objects[*object_count], ProcedureRelationId, get_opcode(key->operators[i]));
+        ++*object_count;
+        for (const Oid type : {left->atttypid, right->atttypid, left_type, right_type}) {
+            *object_count = add_types(objects, *object_count, type);
+        }
     }
     if (lock == RowLock::KeyShare) {
         appendStringInfoString(&query, " FOR KEY SHARE OF x");
@@ -86,11 +106,17 @@ void look_up_keys(Relation target, const ForeignKey *key, HeapTuple const *tuple
                                                     attribute->attbyval, attribute->attalign));
     }
 
-    const char *query = lookup_query(target, referenced, key, lock);
+    ObjectAddress objects[kMostObjects];
+    int object_count;
+    int code = 0;
+    const char *query = lookup_query(target, referenced, key, lock, objects, &object_count);
+    StatementBinding binding = bind_text(query, objects, object_count);
     const Caller caller = become_owner(referenced);
-    if (SPI_execute_with_args(query, key->count, types, arrays, nullptr, false, 0) != SPI_OK_SELECT) {
+    while_bound(&binding, [&] { code = SPI_execute_with_args(query, key->count, types, arrays, nullptr, false, 0); });
+    if (code != SPI_OK_SELECT) {
         elog(ERROR, "could not run \"%s\"", query);
     }
+    require_checked(&binding);
     memset(present, 0, sizeof(bool) * static_cast<size_t>(count));
     for (uint64 i = 0; i < SPI_processed; i++) {
         bool null;
@@ -109,9 +135,14 @@ bool read_all_keys(const ForeignKey *key, KeySet *set, Size most_memory) {
         psprintf("SELECT x.%s FROM ONLY %s x", quote_identifier(NameStr(column->attname)), name_of(referenced));
     uint64 fetched;
 
+    const ObjectAddress table = {RelationRelationId, RelationGetRelid(referenced), 0};
+    StatementBinding binding = bind_text(query, &table, 1);
+    Portal portal = nullptr;
     const Caller caller = become_owner(referenced);
-    Portal portal =
-        SPI_cursor_open_with_args(nullptr, query, 0, nullptr, nullptr, nullptr, false, CURSOR_OPT_NO_SCROLL);
+    while_bound(&binding, [&] {
+        portal = SPI_cursor_open_with_args(nullptr, query, 0, nullptr, nullptr, nullptr, false, CURSOR_OPT_NO_SCROLL);
+    });
+    require_checked(&binding);
     do {
         SPI_cursor_fetch(portal, true, kRowsTogether);
         fetched = SPI_processed;

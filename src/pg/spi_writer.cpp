@@ -1,8 +1,10 @@
 #include "pg/spi_writer.hpp"
 
 #include "pg/boundary.hpp"
+#include "pg/internal_function.hpp"
 #include "pg/pg.hpp"
 #include "pg/progress.hpp"
+#include "pg/statement_binding.hpp"
 #include "pg/target.hpp"
 
 using namespace movielens_ingest::pg;
@@ -45,10 +47,14 @@ class SpiWriter : public Writer {
   private:
     Tuplestorestate *store(const RecordRange *range) const;
     int run(RecordRange *range);
+    StatementBinding binding() const { return bind_text(statement_, objects_, object_count_); }
 
     Relation target_;
     TupleDesc desc_;
     SPIPlanPtr plan_ = nullptr;
+    const char *statement_ = nullptr;
+    ObjectAddress *objects_ = nullptr; /* that the statement is made of */
+    int object_count_ = 0;
     EphemeralNamedRelationData records_ = {};
 };
 
@@ -73,8 +79,18 @@ const char *insert_statement(Relation target, const Import *import, Oid schema) 
 /* One connection for the chunk: the statement is planned once, and survives the subtransactions. */
 void SpiWriter::prepare(const Import *import, Oid schema) {
     const MemoryContext context = CurrentMemoryContext;
-    const char *statement = insert_statement(target_, import, schema);
+    constexpr Oid types[] = {INT4OID};
+    StatementBinding bound;
 
+    statement_ = insert_statement(target_, import, schema);
+    objects_ = static_cast<ObjectAddress *>(
+        palloc(sizeof(ObjectAddress) * static_cast<Size>(2 + kMostTypes * RelationGetNumberOfAttributes(target_))));
+    ObjectAddressSet(objects_[0], RelationRelationId, RelationGetRelid(target_));
+    ObjectAddressSet(objects_[1], ProcedureRelationId, internal_function(schema, "_inserting", types, 1));
+    object_count_ = 2;
+    for (int i = 0; i < RelationGetNumberOfAttributes(target_); i++) {
+        object_count_ = add_types(objects_, object_count_, TupleDescAttr(RelationGetDescr(target_), i)->atttypid);
+    }
     records_.md.name = pstrdup(kRecords);
     records_.md.tupdesc = desc_;
     records_.md.enrtype = ENR_NAMED_TUPLESTORE;
@@ -82,10 +98,12 @@ void SpiWriter::prepare(const Import *import, Oid schema) {
     if (SPI_connect() != SPI_OK_CONNECT || SPI_register_relation(&records_) != SPI_OK_REL_REGISTER) {
         elog(ERROR, "SPI_connect failed");
     }
-    plan_ = SPI_prepare(statement, 0, nullptr);
+    bound = binding();
+    while_bound(&bound, [&] { plan_ = SPI_prepare(statement_, 0, nullptr); });
     if (plan_ == nullptr) {
-        elog(ERROR, "could not prepare \"%s\": %s", statement, SPI_result_code_string(SPI_result));
+        elog(ERROR, "could not prepare \"%s\": %s", statement_, SPI_result_code_string(SPI_result));
     }
+    require_checked(&bound);
     MemoryContextSwitchTo(context);
 }
 
@@ -108,12 +126,13 @@ Tuplestorestate *SpiWriter::store(const RecordRange *range) const {
 }
 
 int SpiWriter::run(RecordRange *range) {
+    StatementBinding bound = binding();
     int code = 0;
 
     PG_TRY();
     {
         current_range = range;
-        code = SPI_execute_plan(plan_, nullptr, nullptr, false, 0);
+        while_bound(&bound, [&] { code = SPI_execute_plan(plan_, nullptr, nullptr, false, 0); });
     }
     PG_FINALLY();
     { current_range = nullptr; }
