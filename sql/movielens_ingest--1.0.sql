@@ -659,6 +659,39 @@ COMMENT ON PROCEDURE @extschema@.ml_load
     IS 'imports a file, or the data set in a directory, and waits; shows progress and a summary, and raises an error if a file did not complete; cancelling it cancels its imports; the options are those of ml_import() and ml_import_dataset()';
 
 /*
+ * Policies do not hold for roles with BYPASSRLS, nor for TRUNCATE. Triggers do, and always: a role can be allowed to set
+ * session_replication_role. A row trigger is there too, for logical replication fires no other; it comes after the row, so
+ * that a restore can still insert many rows at once (CopyFrom).
+ */
+
+CREATE FUNCTION @extschema@._guard_ledger() RETURNS trigger
+LANGUAGE c
+AS 'MODULE_PATHNAME', '_guard_ledger';
+COMMENT ON FUNCTION @extschema@._guard_ledger() IS 'internal: keeps others from writing the ledger';
+
+DO $$
+DECLARE
+    ledger record;
+BEGIN
+    FOR ledger IN
+        -- What pg_dump does not take along, nobody has to restore.
+        SELECT d.objid::regclass AS name, CASE WHEN d.objid <> ALL (e.extconfig) THEN 'extension' ELSE 'all' END AS rows
+          FROM pg_extension e JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+          JOIN pg_class c ON d.classid = 'pg_class'::regclass AND d.objid = c.oid
+         WHERE e.extname = 'movielens_ingest' AND d.deptype = 'e' AND c.relkind = 'r'
+    LOOP
+        EXECUTE format('CREATE TRIGGER guard_statement BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s
+                            EXECUTE FUNCTION @extschema@._guard_ledger(%L)', ledger.name, ledger.rows);
+        EXECUTE format('CREATE TRIGGER guard_row AFTER INSERT OR UPDATE OR DELETE ON %s
+                            FOR EACH ROW EXECUTE FUNCTION @extschema@._guard_ledger(%L)', ledger.name, ledger.rows);
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER guard_statement, ENABLE ALWAYS TRIGGER guard_row', ledger.name);
+        EXECUTE format('COMMENT ON TRIGGER guard_statement ON %s IS %L', ledger.name, 'keeps others from writing the ledger');
+        EXECUTE format('COMMENT ON TRIGGER guard_row ON %s IS %L', ledger.name, 'keeps others from writing the ledger');
+    END LOOP;
+END
+$$;
+
+/*
  * Who may do what. Default privileges may have granted anything on what stands above, and may have withheld what PUBLIC or
  * the owner has otherwise: so all of it is taken back, and then exactly this is granted. A trigger of another role on a
  * table of the ledger would run as its owner.
@@ -710,39 +743,6 @@ GRANT EXECUTE ON ROUTINE
     @extschema@.ml_import, @extschema@.ml_import_dataset, @extschema@.ml_load, @extschema@.ml_resume(bigint),
     @extschema@.ml_validate
     TO pg_read_server_files;
-
-/*
- * Policies do not hold for roles with BYPASSRLS, nor for TRUNCATE. Triggers do, and always: a role can be allowed to set
- * session_replication_role. A row trigger is there too, for logical replication fires no other; it comes after the row, so
- * that a restore can still insert many rows at once (CopyFrom).
- */
-
-CREATE FUNCTION @extschema@._guard_ledger() RETURNS trigger
-LANGUAGE c
-AS 'MODULE_PATHNAME', '_guard_ledger';
-COMMENT ON FUNCTION @extschema@._guard_ledger() IS 'internal: keeps others from writing the ledger';
-
-DO $$
-DECLARE
-    ledger record;
-BEGIN
-    FOR ledger IN
-        -- What pg_dump does not take along, nobody has to restore.
-        SELECT d.objid::regclass AS name, CASE WHEN d.objid <> ALL (e.extconfig) THEN 'extension' ELSE 'all' END AS rows
-          FROM pg_extension e JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
-          JOIN pg_class c ON d.classid = 'pg_class'::regclass AND d.objid = c.oid
-         WHERE e.extname = 'movielens_ingest' AND d.deptype = 'e' AND c.relkind = 'r'
-    LOOP
-        EXECUTE format('CREATE TRIGGER guard_statement BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s
-                            EXECUTE FUNCTION @extschema@._guard_ledger(%L)', ledger.name, ledger.rows);
-        EXECUTE format('CREATE TRIGGER guard_row AFTER INSERT OR UPDATE OR DELETE ON %s
-                            FOR EACH ROW EXECUTE FUNCTION @extschema@._guard_ledger(%L)', ledger.name, ledger.rows);
-        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER guard_statement, ENABLE ALWAYS TRIGGER guard_row', ledger.name);
-        EXECUTE format('COMMENT ON TRIGGER guard_statement ON %s IS %L', ledger.name, 'keeps others from writing the ledger');
-        EXECUTE format('COMMENT ON TRIGGER guard_row ON %s IS %L', ledger.name, 'keeps others from writing the ledger');
-    END LOOP;
-END
-$$;
 
 /*
  * Whoever owns the schema can rename it while this script runs, so that its statements meet other objects of these names.
