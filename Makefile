@@ -66,6 +66,7 @@ SOURCES = \
 	src/pg/ml_validate.cpp \
 	src/pg/ml_wait.cpp \
 	src/pg/module.cpp \
+	src/pg/parallel_safety.cpp \
 	src/pg/piece_former.cpp \
 	src/pg/piece_writer.cpp \
 	src/pg/planner.cpp \

@@ -3,6 +3,7 @@
  */
 #include "pg/boundary.hpp"
 #include "pg/import_options.hpp"
+#include "pg/parallel_safety.hpp"
 #include "pg/pg.hpp"
 #include "pg/refused_rows.hpp"
 #include "pg/register_import.hpp"
@@ -45,11 +46,33 @@ class SessionRejects : public RejectSink {
         AllocSetContextCreateInternal(CurrentMemoryContext, "movielens_ingest reject", ALLOCSET_DEFAULT_SIZES);
 };
 
-/* Not what this transaction has made or changed: another process does not see it. Nor does a standby start workers. */
-bool workers_may_help() { return !TransactionIdIsValid(GetTopTransactionIdIfAny()) && !RecoveryInProgress(); }
+/* Why no worker may help, or null. */
+const char *reason_to_work_alone(const Import *import) {
+    if (RecoveryInProgress()) {
+        return "a standby starts no workers";
+    }
+    if (TransactionIdIsValid(GetTopTransactionIdIfAny())) {
+        return "workers do not see what its transaction has changed";
+    }
+    if (IsolationUsesXactSnapshot()) {
+        return "workers do not have the snapshot of its transaction";
+    }
+    return records_are_parallel_safe(import) ? nullptr : "not all that runs for a record is PARALLEL SAFE";
+}
+
+/* Besides the session. */
+int count_workers(const Import *import) {
+    const int workers = process_count(import->options.max_workers) - 1;
+    const char *reason = workers > 0 ? reason_to_work_alone(import) : nullptr;
+
+    if (reason != nullptr) {
+        ereport(DEBUG1, (errmsg_internal("ml_validate() works alone: %s", reason)));
+    }
+    return reason == nullptr ? workers : 0;
+}
 
 void validate_file(Import *import, const Ledger *ledger, TupleDesc desc, RefusedRows *rows) {
-    const int workers = workers_may_help() ? process_count(import->options.max_workers) - 1 : 0;
+    const int workers = count_workers(import);
     core::Chunk chunk;
 
     if (workers > 0) {

@@ -15,10 +15,16 @@ static_assert(kChunkQueueSize >= 512 + kMostChunksGiven * sizeof(core::Chunk));
 
 char *queues(SharedValidation *shared) { return reinterpret_cast<char *>(shared) + MAXALIGN(sizeof(SharedValidation)); }
 
+/* What has no pointer in it: a struct goes member by member. */
+template <typename Value> void put(StringInfo buffer, Value value) {
+    static_assert(std::is_arithmetic_v<Value> || std::is_enum_v<Value>);
+    appendBinaryStringInfo(buffer, reinterpret_cast<const char *>(&value), sizeof(value));
+}
+
 void put_text(StringInfo buffer, const char *text) {
     const bool null = text == nullptr;
 
-    appendBinaryStringInfo(buffer, reinterpret_cast<const char *>(&null), sizeof(null));
+    put(buffer, null);
     if (!null) {
         appendBinaryStringInfo(buffer, text, static_cast<int>(strlen(text)) + 1);
     }
@@ -26,39 +32,61 @@ void put_text(StringInfo buffer, const char *text) {
 
 void put_flags(StringInfo buffer, const bool *flags, int count) {
     for (int i = 0; i < count; i++) {
-        const bool flag = flags != nullptr && flags[i];
-        appendBinaryStringInfo(buffer, reinterpret_cast<const char *>(&flag), sizeof(flag));
+        put(buffer, flags != nullptr && flags[i]);
     }
 }
 
-/* The import as bytes; its pointers are replaced when it is read. */
+void put_file(StringInfo buffer, const FileIdentity *file) {
+    put(buffer, file->device);
+    put(buffer, file->inode);
+    put(buffer, file->size);
+    put(buffer, file->modified);
+}
+
+/* How the file is written. The other options are for the session, or for what loads; names of columns stand below. */
+void put_options(StringInfo buffer, const ImportOptions *options) {
+    put(buffer, options->header);
+    put(buffer, options->delimiter);
+    put(buffer, options->quote);
+    put(buffer, options->escape);
+    put_text(buffer, options->null_string);
+}
+
+/* As much of the import as a worker needs, for get_import(). */
 void put_import(StringInfo buffer, const Import *import) {
-    appendBinaryStringInfo(buffer, reinterpret_cast<const char *>(import), sizeof(Import));
     put_text(buffer, import->path);
     put_text(buffer, import->target);
-    put_text(buffer, import->options.null_string);
-    put_text(buffer, import->options.encoding);
+    put(buffer, import->target_oid);
+    put_file(buffer, &import->file);
+    put_options(buffer, &import->options);
+    put(buffer, import->encoding);
+    put(buffer, import->line_end);
+    put(buffer, import->column_count);
     for (int i = 0; i < import->column_count; i++) {
         put_text(buffer, import->columns[i]);
     }
     put_flags(buffer, import->force_null, import->column_count);
     put_flags(buffer, import->force_not_null, import->column_count);
+    put(buffer, import->setting_count);
     for (int i = 0; i < import->setting_count; i++) {
-        appendBinaryStringInfo(buffer, reinterpret_cast<const char *>(&import->settings[i]), sizeof(Setting));
-        put_text(buffer, import->settings[i].name);
-        put_text(buffer, import->settings[i].value);
+        const Setting *setting = &import->settings[i];
+        put_text(buffer, setting->name);
+        put_text(buffer, setting->value);
+        put(buffer, setting->context);
+        put(buffer, setting->role);
     }
 }
 
-void get_bytes(const char **from, void *to, Size size) {
-    memcpy(to, *from, size);
-    *from += size;
+template <typename Value> void get(const char **from, Value *value) {
+    static_assert(std::is_arithmetic_v<Value> || std::is_enum_v<Value>);
+    memcpy(value, *from, sizeof(Value));
+    *from += sizeof(Value);
 }
 
 const char *get_text(const char **from) {
     bool null;
 
-    get_bytes(from, &null, sizeof(null));
+    get(from, &null);
     if (null) {
         return nullptr;
     }
@@ -68,10 +96,58 @@ const char *get_text(const char **from) {
 }
 
 bool *get_flags(const char **from, int count) {
-    auto *flags = static_cast<bool *>(palloc(Max(count, 1)));
+    auto *flags = static_cast<bool *>(palloc(static_cast<Size>(Max(count, 1))));
 
-    get_bytes(from, flags, static_cast<Size>(count));
+    for (int i = 0; i < count; i++) {
+        get(from, &flags[i]);
+    }
     return flags;
+}
+
+void get_file(const char **from, FileIdentity *file) {
+    get(from, &file->device);
+    get(from, &file->inode);
+    get(from, &file->size);
+    get(from, &file->modified);
+}
+
+void get_options(const char **from, ImportOptions *options) {
+    get(from, &options->header);
+    get(from, &options->delimiter);
+    get(from, &options->quote);
+    get(from, &options->escape);
+    options->null_string = get_text(from);
+}
+
+Import *get_import(const char *from) {
+    auto *import = static_cast<Import *>(palloc0(sizeof(Import)));
+
+    import->path = get_text(&from);
+    import->target = get_text(&from);
+    get(&from, &import->target_oid);
+    get_file(&from, &import->file);
+    get_options(&from, &import->options);
+    get(&from, &import->encoding);
+    get(&from, &import->line_end);
+    get(&from, &import->column_count);
+    import->columns =
+        static_cast<const char **>(palloc(sizeof(char *) * static_cast<Size>(Max(import->column_count, 1))));
+    for (int i = 0; i < import->column_count; i++) {
+        import->columns[i] = get_text(&from);
+    }
+    import->force_null = get_flags(&from, import->column_count);
+    import->force_not_null = get_flags(&from, import->column_count);
+    get(&from, &import->setting_count);
+    import->settings =
+        static_cast<Setting *>(palloc(sizeof(Setting) * static_cast<Size>(Max(import->setting_count, 1))));
+    for (int i = 0; i < import->setting_count; i++) {
+        Setting *setting = &import->settings[i];
+        setting->name = get_text(&from);
+        setting->value = get_text(&from);
+        get(&from, &setting->context);
+        get(&from, &setting->role);
+    }
+    return import;
 }
 
 } // namespace
@@ -91,10 +167,8 @@ dsm_segment *create_shared_validation(const Import *import, Oid row_type, int wo
     auto *shared = static_cast<SharedValidation *>(dsm_segment_address(segment));
     shared->magic = kMagic;
     shared->session_pid = MyProcPid;
-    shared->session_pgprocno = MyProc->pgprocno;
     shared->identity = current_identity();
     shared->row_type = row_type;
-    shared->read_only = XactReadOnly;
     shared->workers = workers;
     shared->import_offset = import_offset;
     memcpy(reinterpret_cast<char *>(shared) + import_offset, bytes.data, static_cast<size_t>(bytes.len));
@@ -120,30 +194,7 @@ SharedValidation *shared_validation(dsm_segment *segment) {
 }
 
 Import *read_shared_import(const SharedValidation *shared) {
-    const char *from = reinterpret_cast<const char *>(shared) + shared->import_offset;
-    auto *import = static_cast<Import *>(palloc(sizeof(Import)));
-
-    get_bytes(&from, import, sizeof(Import));
-    import->path = get_text(&from);
-    import->target = get_text(&from);
-    import->options.null_string = get_text(&from);
-    import->options.encoding = get_text(&from);
-    import->options.columns = import->options.force_null = import->options.force_not_null = NIL; /* stand below */
-    import->columns =
-        static_cast<const char **>(palloc(sizeof(char *) * static_cast<Size>(Max(import->column_count, 1))));
-    for (int i = 0; i < import->column_count; i++) {
-        import->columns[i] = get_text(&from);
-    }
-    import->force_null = get_flags(&from, import->column_count);
-    import->force_not_null = get_flags(&from, import->column_count);
-    import->settings =
-        static_cast<Setting *>(palloc(sizeof(Setting) * static_cast<Size>(Max(import->setting_count, 1))));
-    for (int i = 0; i < import->setting_count; i++) {
-        get_bytes(&from, &import->settings[i], sizeof(Setting));
-        import->settings[i].name = get_text(&from);
-        import->settings[i].value = get_text(&from);
-    }
-    return import;
+    return get_import(reinterpret_cast<const char *>(shared) + shared->import_offset);
 }
 
 shm_mq *chunk_queue(SharedValidation *shared, int worker) {

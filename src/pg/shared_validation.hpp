@@ -16,10 +16,8 @@ constexpr int kMostChunksGiven = 2; /* to a worker: one that it validates and on
 struct SharedValidation {
     uint32 magic;
     int session_pid;
-    int session_pgprocno;
     Identity identity;
-    Oid row_type;   /* of rejected_rows */
-    bool read_only; /* the session's transaction is */
+    Oid row_type; /* of rejected_rows */
     int workers;
     Size import_offset; /* in the segment */
 };

@@ -15,7 +15,10 @@ struct Worker {
     shm_mq_handle *rows;
     core::Chunk given[kMostChunksGiven]; /* in the order in which it validates them */
     int given_count;
+    bool waits; /* for a lock, when the session looked last */
 };
+
+constexpr long kLookInterval = 1000; /* milliseconds */
 
 } // namespace
 
@@ -137,6 +140,34 @@ void take_rows(ValidationPool *pool, Worker *worker) {
     }
 }
 
+bool waits_for_lock(const Worker *worker) {
+    pid_t pid;
+
+    if (GetBackgroundWorkerPid(worker->handle, &pid) != BGWH_STARTED) {
+        return false;
+    }
+    const PGPROC *process = BackendPidGetProc(pid);
+    constexpr uint32 kClass = 0xFF000000U; /* of a wait event */
+    return process != nullptr && (process->wait_event_info & kClass) == PG_WAIT_LOCK;
+}
+
+/*
+ * A worker's own lock_timeout ends its waiting, unless user code has set another one. If it waits for a lock of this
+ * session, which waits for the worker, nobody else would notice: the deadlock detector knows nothing of queues. So what
+ * waits is done by the session, where it meets that lock itself, or waits for it as any session does.
+ */
+void end_waiting_workers(ValidationPool *pool) {
+    for (int i = 0; i < pool->worker_count; i++) {
+        Worker *worker = &pool->workers[i];
+        const bool waits = worker->chunks != nullptr && worker->given_count > 0 && waits_for_lock(worker);
+
+        if (waits && worker->waits) {
+            TerminateBackgroundWorker(worker->handle); /* take_rows() will find it lost */
+        }
+        worker->waits = waits;
+    }
+}
+
 } // namespace
 
 ValidationPool *make_validation_pool(const Import *import, int workers, TupleDesc desc, RefusedRows *rows) {
@@ -160,11 +191,6 @@ ValidationPool *make_validation_pool(const Import *import, int workers, TupleDes
         pool->most_workers = 0;
     } else {
         on_dsm_detach(pool->segment, terminate_workers, PointerGetDatum(pool));
-        /*
-         * As for a parallel query: workers do not wait for somebody who waits for a lock that this session holds, and
-         * the deadlock detector knows that this session waits for them.
-         */
-        BecomeLockGroupLeader();
     }
     MemoryContextSwitchTo(context);
     return pool;
@@ -193,13 +219,20 @@ void tend_validation_pool(ValidationPool *pool) {
 bool wait_for_validation_pool(ValidationPool *pool) {
     bool busy = false;
 
+    if (pool->left_count > 0) {
+        return true; /* of a worker that was found lost just now */
+    }
     for (int i = 0; i < pool->worker_count; i++) {
         busy = busy || pool->workers[i].given_count > 0;
     }
     if (busy) {
-        (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, -1, WAIT_EVENT_MQ_RECEIVE);
+        const int events =
+            WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, kLookInterval, WAIT_EVENT_MQ_RECEIVE);
         ResetLatch(MyLatch);
         CHECK_FOR_INTERRUPTS();
+        if ((events & WL_TIMEOUT) != 0) {
+            end_waiting_workers(pool);
+        }
     }
     return busy;
 }

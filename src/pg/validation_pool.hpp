@@ -1,8 +1,8 @@
 /*
  * validation_pool.hpp - the workers of a session that validates a file: what they are given to do, and what they say.
  *
- * Any of them may be lost, and there may be none: the session validates what is left, and so meets itself what made a
- * worker fail. Then rows of a chunk may come twice.
+ * Any of them may be lost, or give up, and there may be none: the session validates what is left, and so meets itself
+ * what made a worker fail. Then rows of a chunk may come twice.
  */
 #pragma once
 
@@ -25,7 +25,7 @@ ValidationPool *make_validation_pool(const Import *import, int workers, TupleDes
 bool take_chunk(ValidationPool *pool, core::Chunk *chunk);
 /* Takes the rows that have come, and gives out chunks. Does not wait. */
 void tend_validation_pool(ValidationPool *pool);
-/* True while chunks are given out; sleeps until something happens. */
+/* False: all is done. Sleeps until something happens, unless chunks are left for the session. */
 bool wait_for_validation_pool(ValidationPool *pool);
 /* All is done: waits until the workers have ended. */
 void end_validation_pool(ValidationPool *pool);
