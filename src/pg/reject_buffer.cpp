@@ -1,15 +1,25 @@
 #include "pg/reject_buffer.hpp"
 
+#include "pg/error_text.hpp"
 #include "pg/pg.hpp"
+#include "pg/raw_line.hpp"
 #include "pg/shared_chunks.hpp"
 
 namespace movielens_ingest::pg {
 
 namespace {
 
-/* Then they are written: what a record of rejected_rows costs is then its own. */
+/*
+ * Then they are written: what a record of rejected_rows costs is then its own. A record that would make more of it
+ * waits for those before it, for it may have nearly 1 GB, which is all that an array may have (construct_md_array).
+ */
 constexpr int kMostRejects = 1000;
 constexpr Size kMostBytes = 1024 * 1024;
+
+/* At most: its bytes, raw_line, message and detail. */
+Size room_of_reject(const RecordPlace *record) {
+    return VARHDRSZ + record->size + kRawLineLimit + 2 * Size{kErrorTextLimit};
+}
 
 class RejectBuffer : public RejectSink {
   public:
@@ -53,6 +63,9 @@ void RejectBuffer::require_import_goes_on(const Reject *reject) const {
 }
 
 void RejectBuffer::refuse(const Piece *piece, int index, const Refusal *why) {
+    if (bytes_ + room_of_reject(&piece->records[index]) > kMostBytes) {
+        write();
+    }
     const MemoryContext context = MemoryContextSwitchTo(context_);
     Reject *reject = &rejects_[count_];
     *reject = make_reject(piece, index, why, import_->encoding);

@@ -53,6 +53,13 @@ for my $size (400 * MB, 1024 * MB - 64 * 1024 - 3)
 	is($node->safe_psql('postgres', "SELECT line_number, sqlstate, octet_length(raw_bytes) FROM rejected_rows WHERE uploaded_file_id = $row->{id}"), '3|22021|' . ($size + 2), '... with its bytes');
 }
 
+# Between others that are refused, and have bytes to be kept too.
+$file = write_parts('beside.csv', "id,note\n1,a\n2,", [ 100_000 ], "\n3,", [ 1024 * MB - 64 * 1024 - 3 ], "\n4,", [ 100_000 ], "\n5,c\n");
+$row = imported($node, $file, 't', 'min_chunks => 1');
+is("$row->{status} $row->{success_count} $row->{error_count}", 'Completed with errors 2 3', 'the longest record between other refused ones');
+is($node->safe_psql('postgres', "SELECT string_agg(octet_length(raw_bytes)::text, ' ' ORDER BY row_number) FROM rejected_rows WHERE uploaded_file_id = $row->{id}"),
+	'100002 ' . (1024 * MB - 64 * 1024 - 1) . ' 100002', '... with their bytes');
+
 for my $size (1024 * MB - 64 * 1024 - 2, 1200 * MB, 3000 * MB)
 {
 	$file = write_parts('record.csv', "id,note\n1,a\n2,", [ $size ], "\n3,c\n");
