@@ -43,6 +43,7 @@ SOURCES = \
 	src/pg/import_options.cpp \
 	src/pg/import_steps.cpp \
 	src/pg/import_wait.cpp \
+	src/pg/incarnation.cpp \
 	src/pg/index_entries.cpp \
 	src/pg/internal_function.cpp \
 	src/pg/key_set.cpp \
@@ -55,6 +56,7 @@ SOURCES = \
 	src/pg/ledger_files.cpp \
 	src/pg/ledger_guard.cpp \
 	src/pg/ledger_indexes.cpp \
+	src/pg/ledger_origin.cpp \
 	src/pg/ledger_view.cpp \
 	src/pg/ledger_witness.cpp \
 	src/pg/live_imports.cpp \
@@ -67,6 +69,7 @@ SOURCES = \
 	src/pg/ml_wait.cpp \
 	src/pg/module.cpp \
 	src/pg/parallel_safety.cpp \
+	src/pg/patience.cpp \
 	src/pg/piece_former.cpp \
 	src/pg/piece_writer.cpp \
 	src/pg/planner.cpp \

@@ -94,7 +94,8 @@ bool is_queued(const VisibleImport *import) { return strcmp(import->status, kQue
 
 bool import_is_alive(const Ledger *ledger, const VisibleImport *import) {
     return lock_is_held(leader_lock(ledger->files, import->batch_id)) ||
-           (is_queued(import) && lock_is_held(mover_lock(ledger->files)));
+           (is_queued(import) && lock_is_held(mover_lock(ledger->files)) &&
+            read_origin(ledger, import->batch_id).where == Origin::Where::Here);
 }
 
 WaitEnd wait_for_import(const Ledger *ledger, VisibleImport *import, TimestampTz until) {

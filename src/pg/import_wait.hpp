@@ -16,7 +16,7 @@ enum class WaitEnd { Ended, TimedOut, Interrupted };
  */
 WaitEnd wait_for_import(const Ledger *ledger, VisibleImport *import, TimestampTz until);
 
-/* Its leader lives, or one that will come to it. */
+/* Its leader lives, or one that will come to it. Not during recovery. */
 bool import_is_alive(const Ledger *ledger, const VisibleImport *import);
 
 /* Raises 42704. */

@@ -3,6 +3,7 @@
 #include "pg/background_process.hpp"
 #include "pg/pg.hpp"
 #include "pg/seat.hpp"
+#include "pg/settings.hpp"
 
 namespace movielens_ingest::pg {
 
@@ -63,7 +64,8 @@ extern "C" void movielens_ingest_launcher_main(Datum) {
     for (;;) {
         ListCell *cell;
 
-        foreach (cell, left) {
+        /* Switched on later, it does so then. */
+        foreach (cell, autoresume_setting() ? left : NIL) {
             if (register_scout(lfirst_oid(cell)) != nullptr) {
                 left = foreach_delete_current(left, cell);
             }
@@ -72,7 +74,8 @@ extern "C" void movielens_ingest_launcher_main(Datum) {
          * Without a slot: until a scout has ended, which sets the latch, or some other process. With every database
          * seen there is nothing more to do until the server starts again.
          */
-        (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (left != NIL ? WL_TIMEOUT : 0), kRetryInterval,
+        const bool wants_slot = left != NIL && autoresume_setting();
+        (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (wants_slot ? WL_TIMEOUT : 0), kRetryInterval,
                         PG_WAIT_EXTENSION);
         ResetLatch(MyLatch);
         CHECK_FOR_INTERRUPTS();

@@ -245,6 +245,13 @@ int64 result_int64(uint64 row, int column) {
     return DatumGetInt64(value);
 }
 
+bool result_bool(uint64 row, int column) {
+    bool null;
+    const Datum value = result(row, column, &null);
+
+    return !null && DatumGetBool(value);
+}
+
 char *result_text(uint64 row, int column, MemoryContext context) {
     bool null;
     const Datum value = result(row, column, &null);

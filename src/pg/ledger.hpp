@@ -107,6 +107,11 @@ constexpr char kCancelMessage[] = "canceling statement due to user request"; /* 
 /* True for Completed, with errors or without. */
 inline bool is_complete(const char *status) { return strncmp(status, "Completed", strlen("Completed")) == 0; }
 
+/* It has neither ended nor been given up. */
+inline bool is_open_status(const char *status) {
+    return strcmp(status, kQueued) == 0 || strcmp(status, kProcessing) == 0;
+}
+
 /* An import of a batch, as its leader sees it first. */
 struct BatchMember {
     int64 id;
@@ -181,10 +186,10 @@ BatchMember *read_batch(const Ledger *ledger, int64 batch_id, int *count);
 void read_references(const Ledger *ledger, const Oid *tables, int count, uint32 *references);
 /* What the ledger says of a batch's import, for shared memory. */
 Progress read_ledger_progress(const Ledger *ledger, int64 id);
-/* The batches of a status, by id, in the current memory context, that were made in this database of this server. */
+/* The batches of a status, by id, in the current memory context, that this incarnation of the server has begun. */
 int64 *batches_with_status(const Ledger *ledger, const char *status, int *count);
 /*
- * Under whose name a batch is led. False: it was made elsewhere or restored, or there is none. A dump has no callers,
+ * Under whose name a batch is led. False: it was restored, or there is none. A dump has no callers,
  * so no row that somebody else could have written makes anything run in another role's name.
  */
 bool read_batch_identity(const Ledger *ledger, int64 batch_id, Identity *identity);
@@ -194,6 +199,25 @@ void lock_batch(const Ledger *ledger, int64 batch_id);
 void reopen_batch(const Ledger *ledger, int64 batch_id, const Identity *identity);
 /* The plan is for another file now, one with the same bytes. */
 void replace_file(const Ledger *ledger, int64 id, const FileIdentity *file);
+
+/* --- ledger_origin.cpp: where an import was begun, and why it does not go on by itself --- */
+
+struct Origin {
+    enum class Where {
+        Here,     /* by this incarnation of the server: see incarnation.hpp */
+        Before,   /* by the server that this one was made of; every row that was committed there is here */
+        Elsewhere /* it was restored from a dump, which has no callers, or the database is a copy */
+    } where;
+    const char *why_held; /* or null */
+};
+/* In the current memory context. */
+Origin read_origin(const Ledger *ledger, int64 batch_id);
+/* The batch is begun, or begun again, here. */
+void note_origin(const Ledger *ledger, int64 batch_id);
+/* What of the batch has not ended is interrupted, and stays so until it is resumed by a call. */
+void hold_back(const Ledger *ledger, int64 batch_id, const char *why);
+/* The batches that have not ended, wherever they were begun, by id, in the current memory context. */
+int64 *open_batches(const Ledger *ledger, int *count);
 
 /* --- ledger_view.cpp: what a session may see --- */
 

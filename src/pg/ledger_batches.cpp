@@ -1,5 +1,6 @@
 #include "pg/ledger.hpp"
 
+#include "pg/incarnation.hpp"
 #include "pg/ledger_statement.hpp"
 #include "pg/pg.hpp"
 
@@ -43,7 +44,7 @@ void mark_led(const Ledger *ledger, int64 batch_id, dsm_handle segment) {
     const StatementScope scope = begin_statement(ledger);
     run_statement(ledger,
                   "UPDATE ledger.uploaded_files SET"
-                  " plan = plan || jsonb_build_object('leader', pg_backend_pid(), 'segment', $2)"
+                  " plan = (plan - 'held') || jsonb_build_object('leader', pg_backend_pid(), 'segment', $2)"
                   " WHERE dataset_id = $1 AND status = 'Processing'",
                   {param(batch_id), param(static_cast<int64>(segment))});
     end_statement(&scope);
@@ -134,10 +135,9 @@ int64 *batches_with_status(const Ledger *ledger, const char *status, int *count)
         run_statement(ledger,
                       psprintf("SELECT DISTINCT dataset_id FROM ledger.uploaded_files f"
                                " JOIN ledger._callers c ON c.uploaded_file_id = f.dataset_id WHERE status = '%s'"
-                               " AND plan ->> 'system' = $1 AND (plan ->> 'database')::oid = $2"
-                               " ORDER BY dataset_id",
+                               " AND plan @> $1::jsonb ORDER BY dataset_id",
                                status),
-                      {param(psprintf(UINT64_FORMAT, GetSystemIdentifier())), param(MyDatabaseId)});
+                      {param(describe_incarnation())});
     auto *ids = static_cast<int64 *>(MemoryContextAlloc(context, sizeof(int64) * Max(found, 1)));
     for (uint64 i = 0; i < found; i++) {
         ids[i] = result_int64(i, 1);
@@ -149,13 +149,10 @@ int64 *batches_with_status(const Ledger *ledger, const char *status, int *count)
 
 bool read_batch_identity(const Ledger *ledger, int64 batch_id, Identity *identity) {
     const StatementScope scope = begin_statement(ledger);
-    const bool found =
-        run_statement(ledger,
-                      "SELECT authenticated_role::bigint, session_role::bigint, role::bigint"
-                      " FROM ledger.uploaded_files JOIN ledger._callers ON uploaded_file_id = id WHERE id = $1"
-                      " AND plan ->> 'system' = $2 AND (plan ->> 'database')::oid = $3",
-                      {param(batch_id), param(psprintf(UINT64_FORMAT, GetSystemIdentifier())), param(MyDatabaseId)}) >
-        0;
+    const bool found = run_statement(ledger,
+                                     "SELECT authenticated_role::bigint, session_role::bigint, role::bigint"
+                                     " FROM ledger._callers WHERE uploaded_file_id = $1",
+                                     {param(batch_id)}) > 0;
     if (found) {
         identity->database = MyDatabaseId;
         identity->authenticated_user = static_cast<Oid>(result_int64(0, 1));
@@ -191,6 +188,7 @@ void reopen_batch(const Ledger *ledger, int64 batch_id, const Identity *identity
                   " WHERE id = uploaded_file_id AND c.role = $2 AND dataset_id = $1 AND status NOT LIKE 'Completed%'",
                   {param(batch_id), param(identity->user)});
     end_statement(&scope);
+    note_origin(ledger, batch_id);
 }
 
 void replace_file(const Ledger *ledger, int64 id, const FileIdentity *file) {

@@ -172,10 +172,10 @@ int64 add_import(const Ledger *ledger, const Import *import) {
          param(user), param(user_name),
          param(psprintf("{\"device\": " INT64_FORMAT ", \"inode\": " INT64_FORMAT ", \"modified\": " INT64_FORMAT
                         ", \"line_end\": \"%s\", \"data_start\": " INT64_FORMAT ", \"data_line\": " INT64_FORMAT
-                        ", \"target_oid\": %u, \"system\": \"" UINT64_FORMAT "\", \"database\": %u}",
+                        ", \"target_oid\": %u}",
                         import->file.device, import->file.inode, import->file.modified,
                         kLineEnds[static_cast<int>(import->line_end)], import->data_start, import->data_line,
-                        import->target_oid, GetSystemIdentifier(), MyDatabaseId))});
+                        import->target_oid))});
     const int64 id = result_int64(0, 1);
     run_statement(ledger, "INSERT INTO ledger._callers VALUES ($1, $2, $3, $4)",
                   {param(id), param(user), param(GetSessionUserId()), param(GetAuthenticatedUserId())});
@@ -190,6 +190,7 @@ int64 add_import(const Ledger *ledger, const Import *import) {
                        param(settings[i].role)});
     }
     end_statement(&scope);
+    note_origin(ledger, import->batch_id != 0 ? import->batch_id : id);
     return id;
 }
 

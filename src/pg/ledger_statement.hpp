@@ -67,6 +67,8 @@ template <int N> uint64 query_statement(const Ledger *ledger, const char *text, 
 /* The value of a column, from 1, of a row of SPI_tuptable. */
 Datum result(uint64 row, int column, bool *null);
 int64 result_int64(uint64 row, int column);
+/* NULL is false. */
+bool result_bool(uint64 row, int column);
 /* Copied into the given context; null for NULL. */
 char *result_text(uint64 row, int column, MemoryContext context);
 

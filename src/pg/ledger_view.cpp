@@ -26,9 +26,7 @@ VisibleImport visible_import(uint64 row, MemoryContext context) {
 
 } // namespace
 
-bool is_open(const VisibleImport *import) {
-    return strcmp(import->status, kQueued) == 0 || strcmp(import->status, kProcessing) == 0;
-}
+bool is_open(const VisibleImport *import) { return is_open_status(import->status); }
 
 #define VISIBLE_COLUMNS                                                                                                \
     "f.id, f.dataset_id, f.status::text,"                                                                              \

@@ -16,14 +16,19 @@ namespace {
 
 const char *const kPhases[] = {"queued", "planning", "loading", "indexing", "analyzing", "ended"}; /* by Phase */
 
-void put_import(ReturnSetInfo *set, int64 id, bool alive, const Progress *progress) {
-    Datum values[14];
+/* reason: why it is interrupted, or null. */
+void put_import(ReturnSetInfo *set, int64 id, bool alive, const char *reason, const Progress *progress) {
+    Datum values[15];
     bool nulls[lengthof(values)];
 
     memset(nulls, progress == nullptr, sizeof(nulls));
     values[0] = Int64GetDatum(id);
     values[1] = BoolGetDatum(alive);
     nulls[0] = nulls[1] = false;
+    nulls[14] = reason == nullptr;
+    if (reason != nullptr) {
+        values[14] = CStringGetTextDatum(reason);
+    }
     if (progress != nullptr) {
         values[2] = CStringGetTextDatum(kPhases[static_cast<int>(progress->phase)]);
         values[3] = Int64GetDatum(progress->rows);
@@ -59,13 +64,14 @@ MOVIELENS_INGEST_FUNCTION(_live_imports) {
 
         if (index >= 0) {
             const Progress progress = read_progress(view.batch, index);
-            put_import(set, import->id, true, &progress);
+            put_import(set, import->id, true, nullptr, &progress);
         } else {
             /* One that this transaction starts has no leader yet. */
             const bool alive = made_by_this_transaction(import->id) || import_is_alive(&ledger, import);
             /* It may have ended since it was read. */
             const bool open = alive || (read_visible_import(&ledger, import->id, false, import) && is_open(import));
-            put_import(set, import->id, alive || !open, nullptr);
+            const char *reason = alive || !open ? nullptr : read_origin(&ledger, import->batch_id).why_held;
+            put_import(set, import->id, alive || !open, reason, nullptr);
         }
         close_batch_view(&view);
     }

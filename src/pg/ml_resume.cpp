@@ -23,7 +23,12 @@ constexpr long kEndInterval = 10; /* milliseconds, while a leader ends */
 Identity identity_of_resume(const Ledger *ledger, const VisibleImport *import) {
     Identity identity;
 
-    if (!read_batch_identity(ledger, import->batch_id, &identity)) {
+    /*
+     * After pg_upgrade, as in a copy of the server, roles and tables have the OIDs that they had (since PostgreSQL 15
+     * databases have too), and tables their rows: all that the import has committed is there.
+     */
+    if (read_origin(ledger, import->batch_id).where == Origin::Where::Elsewhere ||
+        !read_batch_identity(ledger, import->batch_id, &identity)) {
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                         errmsg("import " INT64_FORMAT " was not made in this database", import->id),
                         errdetail("It came with a dump or a copy, so what it has loaded need not be here.")));
@@ -101,16 +106,6 @@ void require_same_target(const Import *import) {
                         errhint("Give the table its old name, then resume the import.")));
     }
     table_close(target, NoLock);
-}
-
-/* False: only indexes are missing. */
-bool needs_file(const Ledger *ledger, const Import *import) {
-    int count = 0;
-
-    if (import->rows >= 0) {
-        (void)unloaded_chunks(ledger, import->id, &count);
-    }
-    return import->rows < 0 || count > 0;
 }
 
 } // namespace

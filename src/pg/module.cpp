@@ -15,7 +15,8 @@ PGDLLEXPORT void _PG_init(void);
 void _PG_init(void) {
     movielens_ingest::pg::define_settings();
     movielens_ingest::pg::install_statement_check();
-    if (process_shared_preload_libraries_in_progress) {
+    /* pg_upgrade starts the old server and the new one with both of their configurations: nothing may be written. */
+    if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade) {
         movielens_ingest::pg::register_launcher();
     }
 }

@@ -2,7 +2,9 @@
 
 #include "pg/identity.hpp"
 #include "pg/import_lock.hpp"
+#include "pg/patience.hpp"
 #include "pg/pg.hpp"
+#include "pg/same_file.hpp"
 #include "pg/seat.hpp"
 
 namespace movielens_ingest::pg {
@@ -17,20 +19,71 @@ bool enqueue_batch(const Ledger *ledger, int64 batch_id) {
     return true;
 }
 
-Oid queue_interrupted(const Identity *identity) {
-    Ledger ledger;
-    int count;
+namespace {
 
-    begin_transaction(identity);
-    const bool found = find_extension_ledger(&ledger);
-    const int64 *batches = found ? batches_with_status(&ledger, kProcessing, &count) : nullptr;
-    for (int i = 0; found && i < count; i++) {
-        if (!lock_is_held(leader_lock(ledger.files, batches[i]))) {
-            (void)change_status(&ledger, batches[i], kProcessing, kQueued);
-            ereport(LOG, (errmsg("import " INT64_FORMAT " was interrupted and goes on", batches[i])));
-        }
+/*
+ * Only this incarnation's imports go on. That of a batch whose file is not there, or is another one, would fail: the
+ * file system may only not be mounted yet. So it is left to ml_resume(), too.
+ */
+void queue_batch(const Ledger *ledger, int64 batch_id) {
+    if (lock_is_held(leader_lock(ledger->files, batch_id))) {
+        return;
     }
-    commit_transaction();
+    const Origin origin = read_origin(ledger, batch_id);
+    const char *why = origin.why_held;
+
+    if (origin.where == Origin::Where::Here) {
+        why = why_file_is_missing(ledger, batch_id);
+        if (why == nullptr) {
+            (void)change_status(ledger, batch_id, kProcessing, kQueued);
+            ereport(LOG, (errmsg("import " INT64_FORMAT " was interrupted and goes on", batch_id)));
+            return;
+        }
+        hold_back(ledger, batch_id, why);
+    }
+    ereport(LOG, (errmsg("import " INT64_FORMAT " was interrupted and does not go on by itself", batch_id),
+                  errdetail_internal("%s", why), errhint("Call ml_resume() to go on with it.")));
+}
+
+/* The ledger's row may be damaged; that keeps no other import back. */
+void queue_or_report(const Identity *identity, const Ledger *ledger, int64 batch_id) {
+    const MemoryContext context = CurrentMemoryContext;
+
+    PG_TRY();
+    {
+        note_patiently(identity, "go on with an interrupted import", [=]() { queue_batch(ledger, batch_id); });
+    }
+    PG_CATCH();
+    {
+        const ErrorData *error = abort_transaction(context);
+        ereport(LOG, (errcode(error->sqlerrcode),
+                      errmsg("could not go on with import " INT64_FORMAT ": %s", batch_id, error->message)));
+    }
+    PG_END_TRY();
+}
+
+} // namespace
+
+Oid queue_interrupted(const Identity *identity) {
+    const MemoryContext context = CurrentMemoryContext;
+    Ledger ledger;
+    int64 *batches = nullptr;
+    int count = 0;
+    bool found = false;
+
+    patiently("look for interrupted imports", [&]() {
+        begin_transaction(identity);
+        found = find_extension_ledger(&ledger);
+        if (found) {
+            const MemoryContext transaction_context = MemoryContextSwitchTo(context);
+            batches = open_batches(&ledger, &count);
+            MemoryContextSwitchTo(transaction_context);
+        }
+        commit_transaction();
+    });
+    for (int i = 0; i < count; i++) {
+        queue_or_report(identity, &ledger, batches[i]);
+    }
     return found ? ledger.files : InvalidOid;
 }
 

@@ -19,8 +19,9 @@ namespace movielens_ingest::pg {
 bool enqueue_batch(const Ledger *ledger, int64 batch_id);
 
 /*
- * When the server has started: puts every batch of this database that is not led, though its status says so, into the
- * queue. Returns the OID of uploaded_files, InvalidOid: the extension is not there.
+ * When the server has started: puts every batch of this database into the queue that was begun here and is not led,
+ * though its status says so, and whose files are there. Returns the OID of uploaded_files, InvalidOid: the extension is
+ * not there.
  */
 Oid queue_interrupted(const Identity *identity);
 

@@ -66,6 +66,10 @@ void require_characters_of_file(const Import *import) {
 void require_start_possible(const char *function) {
     PreventCommandDuringRecovery(function);
     PreventCommandIfReadOnly(function);
+    if (IsBinaryUpgrade) {
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("cannot execute %s while the server is in binary upgrade mode", function)));
+    }
     require_unrestricted(function);
 }
 

@@ -64,4 +64,29 @@ void require_same_file(const Ledger *ledger, const Import *import) {
     replace_file(ledger, import->id, &found);
 }
 
+bool needs_file(const Ledger *ledger, const Import *import) {
+    int count = 0;
+
+    if (import->rows >= 0) {
+        (void)unloaded_chunks(ledger, import->id, &count);
+    }
+    return import->rows < 0 || count > 0;
+}
+
+const char *why_file_is_missing(const Ledger *ledger, int64 batch_id) {
+    int count;
+    const BatchMember *members = read_batch(ledger, batch_id, &count);
+    const char *why = nullptr;
+
+    for (int i = 0; i < count && why == nullptr; i++) {
+        Import import;
+
+        if (is_open_status(members[i].status) && read_import(ledger, members[i].id, &import) &&
+            needs_file(ledger, &import)) {
+            why = why_not_planned_file(&import);
+        }
+    }
+    return why;
+}
+
 } // namespace movielens_ingest::pg

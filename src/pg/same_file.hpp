@@ -14,4 +14,13 @@ namespace movielens_ingest::pg {
  */
 void require_same_file(const Ledger *ledger, const Import *import);
 
+/* False: only indexes are missing. */
+bool needs_file(const Ledger *ledger, const Import *import);
+
+/*
+ * Why an import of the batch cannot go on by itself with the file that was planned, in the current memory context.
+ * Null: nothing keeps it. Raises no error for a file, whatever it is now.
+ */
+const char *why_file_is_missing(const Ledger *ledger, int64 batch_id);
+
 } // namespace movielens_ingest::pg

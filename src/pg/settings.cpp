@@ -29,6 +29,7 @@ struct Settings {
     int retry_delay;
     int writer; /* WriterSetting */
     int defer;  /* DeferSetting */
+    bool autoresume;
 };
 Settings settings;
 
@@ -137,10 +138,16 @@ void define_settings() {
         "movielens_ingest.defer_indexes", "Sets whether indexes of an empty table are built when it has been loaded.",
         "\"auto\" does so for files of 1 MB or more; \"off\" maintains them with every row.", &settings.defer,
         static_cast<int>(DeferSetting::Auto), kDefer, PGC_USERSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomBoolVariable("movielens_ingest.autoresume",
+                             "Goes on with interrupted imports when the server has started.",
+                             "This needs the library in shared_preload_libraries.", &settings.autoresume, true,
+                             PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
     MarkGUCPrefixReserved("movielens_ingest");
 }
 
 WriterSetting writer_setting() { return static_cast<WriterSetting>(settings.writer); }
+
+bool autoresume_setting() { return settings.autoresume; }
 
 DeferSetting defer_setting() { return static_cast<DeferSetting>(settings.defer); }
 

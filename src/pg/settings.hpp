@@ -41,6 +41,9 @@ enum class DeferSetting : int { Auto, On, Off };
 
 DeferSetting defer_setting();
 
+/* movielens_ingest.autoresume */
+bool autoresume_setting();
+
 void define_settings();
 
 /*

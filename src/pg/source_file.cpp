@@ -14,6 +14,10 @@ FileIdentity identity_of(const struct stat *status) {
     return identity;
 }
 
+bool is_same_file(const FileIdentity *a, const FileIdentity *b) {
+    return a->device == b->device && a->inode == b->inode && a->size == b->size && a->modified == b->modified;
+}
+
 struct stat status_of(const char *path) {
     struct stat status;
 
@@ -99,8 +103,7 @@ int open_planned_file(const Import *import) {
     require_regular_file(import->path, &status);
 
     const FileIdentity found = identity_of(&status);
-    if (found.device != import->file.device || found.inode != import->file.inode || found.size != import->file.size ||
-        found.modified != import->file.modified) {
+    if (!is_same_file(&found, &import->file)) {
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                         errmsg("file \"%s\" has changed since its import began", import->path),
                         errdetail("Its size was " INT64_FORMAT " bytes and is " INT64_FORMAT
@@ -108,6 +111,19 @@ int open_planned_file(const Import *import) {
                                   import->file.size, found.size)));
     }
     return fd;
+}
+
+const char *why_not_planned_file(const Import *import) {
+    struct stat status;
+
+    if (stat(import->path, &status) != 0) {
+        return psprintf("could not stat file \"%s\": %s", import->path, strerror(errno));
+    }
+    const FileIdentity found = identity_of(&status);
+    if (!S_ISREG(status.st_mode) || !is_same_file(&found, &import->file)) {
+        return psprintf("file \"%s\" has changed since, or is a copy", import->path);
+    }
+    return nullptr;
 }
 
 void close_source_file(int fd) { CloseTransientFile(fd); }

@@ -28,6 +28,8 @@ constexpr char kServerReadsHint[] =
 int open_source_file(const char *path);
 /* The same, for an import: raises 55000 when it is not the file that was planned. */
 int open_planned_file(const Import *import);
+/* Whether it would be, by its name: why not, in the current memory context; null: it is. */
+const char *why_not_planned_file(const Import *import);
 void close_source_file(int fd);
 
 /* Reads up to size bytes at offset; fewer only at the end of the file. */
