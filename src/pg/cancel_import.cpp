@@ -47,12 +47,7 @@ bool ask_leader(const Ledger *ledger, const VisibleImport *import) {
 
 /* Nobody leads it. */
 void cancel_abandoned(const Ledger *ledger, int64 id) {
-    Import import;
-
-    if (!read_import(ledger, id, &import)) {
-        raise_unknown_import(id);
-    }
-    const char *unbuilt = end_abandoned(ledger, id, import.target_oid, kCancelled,
+    const char *unbuilt = end_abandoned(ledger, id, target_of_import(ledger, id), kCancelled,
                                         unpack_sql_state(ERRCODE_QUERY_CANCELED), kCancelMessage);
     if (unbuilt != nullptr) {
         ereport(WARNING, (errmsg_internal("%s", unbuilt), errhint("Build it with REINDEX.")));

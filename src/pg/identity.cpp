@@ -39,19 +39,15 @@ void connect_as(const Identity *identity) {
     if (OidIsValid(identity->session_user)) {
         require_role(identity->session_user);
     }
+    const bool session_is_superuser = superuser_arg(identity->session_user);
+    const bool is_superuser = superuser_arg(identity->user);
     CommitTransactionCommand();
     if (identity->session_user != identity->authenticated_user) {
         /* It checks, as for the caller, that the authenticated user is a superuser. */
-        StartTransactionCommand();
-        const bool is_superuser = superuser_arg(identity->session_user);
-        CommitTransactionCommand();
-        SetSessionAuthorization(identity->session_user, is_superuser);
+        SetSessionAuthorization(identity->session_user, session_is_superuser);
     }
     base_user = GetUserId();
-
-    StartTransactionCommand();
-    SetConfigOption("is_superuser", superuser_arg(identity->user) ? "on" : "off", PGC_INTERNAL, PGC_S_OVERRIDE);
-    CommitTransactionCommand();
+    SetConfigOption("is_superuser", is_superuser ? "on" : "off", PGC_INTERNAL, PGC_S_OVERRIDE);
     /* A role may have it set; but an error is a loader's daily bread, and must not end it. */
     SetConfigOption("exit_on_error", "off", PGC_USERSET, PGC_S_SESSION);
 }

@@ -235,14 +235,24 @@ Datum result(uint64 row, int column, bool *null) {
     return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, null);
 }
 
-int64 result_int64(uint64 row, int column) {
+namespace {
+
+Datum required_result(uint64 row, int column) {
     bool null;
     const Datum value = result(row, column, &null);
 
     if (null) {
         elog(ERROR, "unexpected null in column %d of the ledger", column);
     }
-    return DatumGetInt64(value);
+    return value;
+}
+
+} // namespace
+
+int64 result_int64(uint64 row, int column) { return DatumGetInt64(required_result(row, column)); }
+
+char *required_text(uint64 row, int column, MemoryContext context) {
+    return MemoryContextStrdup(context, TextDatumGetCString(required_result(row, column)));
 }
 
 bool result_bool(uint64 row, int column) {

@@ -38,7 +38,7 @@ struct Import {
     int64 batch_id; /* the first import of its data set; its own id when it came alone */
     const char *path;
     const char *target; /* schema-qualified and quoted */
-    Oid target_oid;     /* InvalidOid: it was restored, and the OID can be anything */
+    Oid target_oid;
     FileIdentity file;
     ImportOptions options;
     int encoding;     /* of the file */
@@ -157,8 +157,10 @@ int64 find_import_of_file(const Ledger *ledger, const Import *import);
  * chunks, in a transaction that commits at once.
  */
 int64 admit_import(const Ledger *ledger, const Import *import);
-/* False: no such row. */
+/* False: no such row, or one that was restored. */
 bool read_import(const Ledger *ledger, int64 id, Import *import);
+/* InvalidOid: it was restored, and the OID that its row has can be anything's. */
+Oid target_of_import(const Ledger *ledger, int64 id);
 /* Called by its leader. */
 void mark_started(const Ledger *ledger, int64 id);
 void mark_planned(const Ledger *ledger, int64 id, int64 rows);

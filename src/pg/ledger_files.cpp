@@ -111,12 +111,12 @@ void read_options(const Ledger *ledger, MemoryContext context, Import *import) {
                   " (options ->> 'at_least_once')::boolean::integer::bigint"
                   " FROM ledger.uploaded_files WHERE id = $1",
                   {param(import->id)});
-    options->delimiter = *result_text(0, 1, context);
-    options->quote = *result_text(0, 2, context);
-    options->escape = *result_text(0, 3, context);
-    options->null_string = result_text(0, 4, context);
-    options->encoding = result_text(0, 5, context);
-    (void)on_error_of(result_text(0, 6, context), &options->on_error);
+    options->delimiter = *required_text(0, 1, context);
+    options->quote = *required_text(0, 2, context);
+    options->escape = *required_text(0, 3, context);
+    options->null_string = required_text(0, 4, context);
+    options->encoding = required_text(0, 5, context);
+    (void)on_error_of(required_text(0, 6, context), &options->on_error);
     options->header = result_int64(0, 7) != 0;
     options->reject_limit = static_cast<int>(result_int64(0, 8));
     options->chunk_size = static_cast<int>(result_int64(0, 9));
@@ -240,6 +240,17 @@ int64 admit_import(const Ledger *ledger, const Import *import) {
     return other;
 }
 
+Oid target_of_import(const Ledger *ledger, int64 id) {
+    const StatementScope scope = begin_statement(ledger);
+    const bool made_here = run_statement(ledger,
+                                         "SELECT (plan ->> 'target_oid')::bigint FROM ledger.uploaded_files"
+                                         " JOIN ledger._callers ON uploaded_file_id = id WHERE id = $1",
+                                         {param(id)}) > 0;
+    const Oid target = made_here ? static_cast<Oid>(result_int64(0, 1)) : InvalidOid;
+    end_statement(&scope);
+    return target;
+}
+
 bool read_import(const Ledger *ledger, int64 id, Import *import) {
     const MemoryContext context = CurrentMemoryContext;
     const StatementScope scope = begin_statement(ledger);
@@ -247,18 +258,17 @@ bool read_import(const Ledger *ledger, int64 id, Import *import) {
                       "SELECT file_path, target, plan ->> 'line_end', file_size,"
                       " (plan ->> 'device')::bigint, (plan ->> 'inode')::bigint, (plan ->> 'modified')::bigint,"
                       " (plan ->> 'data_start')::bigint, (plan ->> 'data_line')::bigint,"
-                      " CASE WHEN EXISTS (SELECT FROM ledger._callers WHERE uploaded_file_id = $1)"
-                      "  THEN (plan ->> 'target_oid')::bigint ELSE 0 END, dataset_id, coalesce(row_count, -1),"
+                      " (plan ->> 'target_oid')::bigint, dataset_id, coalesce(row_count, -1),"
                       " coalesce((plan ->> 'unlogged')::boolean, false)::integer::bigint"
-                      " FROM ledger.uploaded_files WHERE id = $1",
+                      " FROM ledger.uploaded_files JOIN ledger._callers ON uploaded_file_id = id WHERE id = $1",
                       {param(id)}) == 0) {
         end_statement(&scope);
         return false;
     }
     import->id = id;
-    import->path = result_text(0, 1, context);
-    import->target = result_text(0, 2, context);
-    import->line_end = line_end_of(result_text(0, 3, context));
+    import->path = required_text(0, 1, context);
+    import->target = required_text(0, 2, context);
+    import->line_end = line_end_of(required_text(0, 3, context));
     import->file.size = result_int64(0, 4);
     import->file.device = result_int64(0, 5);
     import->file.inode = result_int64(0, 6);

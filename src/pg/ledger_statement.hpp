@@ -71,5 +71,7 @@ int64 result_int64(uint64 row, int column);
 bool result_bool(uint64 row, int column);
 /* Copied into the given context; null for NULL. */
 char *result_text(uint64 row, int column, MemoryContext context);
+/* The same where NULL is an error, for JSON that somebody has edited may lack anything. */
+char *required_text(uint64 row, int column, MemoryContext context);
 
 } // namespace movielens_ingest::pg

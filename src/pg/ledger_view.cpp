@@ -29,7 +29,7 @@ VisibleImport visible_import(uint64 row, MemoryContext context) {
 bool is_open(const VisibleImport *import) { return is_open_status(import->status); }
 
 #define VISIBLE_COLUMNS                                                                                                \
-    "f.id, f.dataset_id, f.status::text,"                                                                              \
+    "f.id, coalesce(f.dataset_id, f.id), f.status::text,"                                                              \
     " coalesce(CASE WHEN f.origin = (SELECT o.id FROM ledger._origin o)"                                               \
     "  THEN (SELECT r.oid FROM pg_roles r WHERE r.oid = f.owner_oid)"                                                  \
     "  ELSE (SELECT r.oid FROM pg_roles r WHERE r.rolname = f.owner_name) END, 0)::bigint,"                            \

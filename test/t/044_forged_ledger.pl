@@ -159,7 +159,16 @@ is(wait_import($node, $failed)->{status}, 'Completed', '... the import of its ca
 scouts_gone();
 is(sql('SELECT status FROM uploaded_files WHERE id = 902'), 'Failed', '... and the row is left alone');
 is(sql('SELECT count(*) FROM own.bait'), 20, '... with its table');
-sql('DELETE FROM uploaded_files WHERE id = 902; DELETE FROM alice.calm');
+
+# A row of which nothing is left but the columns that must be there; and one that has gone wrong where a call had made it.
+sql("UPDATE uploaded_files SET status = 'Processing', plan = '{}', options = '{}', dataset_id = NULL, owner_name = 'alice', origin = gen_random_uuid() WHERE id = 902");
+is(sql('SELECT phase FROM ml_progress WHERE id = 902', undef, 'alice'), 'interrupted', 'an empty row is shown to the role that it names');
+is(sql('SELECT ml_cancel(902); SELECT status FROM ml_wait(902)', undef, 'alice'), "t\nCancelled", '... which cancels it');
+sql('DELETE FROM alice.calm');
+my $emptied = failed_import('alice');
+sql("UPDATE uploaded_files SET options = '{}' WHERE id = $emptied");
+fails_like($node, "SELECT ml_resume($emptied)", 'XX000', qr/unexpected null in column/, 'a row without its options is an error, and no crash');
+sql('DELETE FROM uploaded_files WHERE id = 902');
 
 # --- renamed and dropped roles ---
 
@@ -190,6 +199,9 @@ poll($node, "SELECT status = 'Failed' FROM uploaded_files WHERE id = $orphan", '
 is(json_row($node, "SELECT error FROM uploaded_files WHERE id = $orphan")->{error}, 'the leader of the import could not connect to the database', 'an import whose role was dropped fails, and runs as nobody');
 scouts_gone();
 is(sql('SELECT count(*) FROM alice.t'), 20 * 3, '... with nothing loaded');
+
+sql('TRUNCATE uploaded_files CASCADE');
+is(sql('SELECT (SELECT count(*) FROM _callers), (SELECT count(*) FROM _session_settings)'), '0|0', 'a superuser empties the ledger');
 
 nobody_rose('in the end');
 $node->stop;
