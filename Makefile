@@ -61,6 +61,7 @@ SOURCES = \
 	src/pg/ledger_witness.cpp \
 	src/pg/live_imports.cpp \
 	src/pg/ml_cancel.cpp \
+	src/pg/ml_create_tables.cpp \
 	src/pg/ml_import.cpp \
 	src/pg/ml_import_dataset.cpp \
 	src/pg/ml_load.cpp \
@@ -68,6 +69,7 @@ SOURCES = \
 	src/pg/ml_validate.cpp \
 	src/pg/ml_wait.cpp \
 	src/pg/module.cpp \
+	src/pg/movielens_tables.cpp \
 	src/pg/parallel_safety.cpp \
 	src/pg/patience.cpp \
 	src/pg/piece_former.cpp \

@@ -87,10 +87,17 @@ RESET client_min_messages;
 SET search_path = lens, ingest;
 
 -- The names of files, and the tables that they belong to; names in the singular are those of copies of the data set.
-SELECT file_name, _data_table_of_file(file_name)
-  FROM unnest('{movies.csv,links.csv,ratings.csv,tags.csv,genome-scores.csv,genome-tags.csv,movie.csv,link.csv,
-                rating.csv,tag.csv,genome_scores.csv,genome_tags.csv,genome-score.csv,Movies.CSV,
-                movies,moviess.csv,users.csv,movies.csv.gz,"my movies.csv",-movies.csv,"ratings_csv",.csv}'::text[]) file_name;
+CREATE FUNCTION pg_temp.table_of_file(file_name text) RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    PERFORM ingest.ml_validate(file_name);
+EXCEPTION WHEN undefined_table THEN
+    RETURN substring(SQLERRM FROM 'relation "(.*)" does not exist');
+END
+$$;
+\set names movies.csv,links.csv,ratings.csv,tags.csv,genome-scores.csv,genome-tags.csv,movie.csv,link.csv,rating.csv,tag.csv,genome_scores.csv,genome_tags.csv,genome-score.csv,Movies.CSV,movies,moviess.csv,users.csv,movies.csv.gz,my_movies.csv,-movies.csv,ratings_csv,.csv
+\setenv NAMES :names
+\! mkdir -p "$D/names" && cd "$D/names" && for name in $(echo "$NAMES" | tr , ' '); do echo x > "$name"; done
+SELECT name, pg_temp.table_of_file(:'dir' || '/names/' || name) AS "table" FROM unnest(string_to_array(:'names', ',')) name;
 
 -- The other tables, by the names of the files.
 \! printf 'movieId,imdbId,tmdbId\n1,0114709,862\n2,0113497,\n' > "$D/links.csv"

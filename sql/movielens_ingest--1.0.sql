@@ -270,77 +270,9 @@ SELECT pg_catalog.pg_extension_config_dump('@extschema@.rejected_rows_id_seq', '
  * The tables of MovieLens. They are the user's own, not members of the extension.
  */
 
-CREATE FUNCTION @extschema@._data_table_of_file(file_name text) RETURNS text
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT t.name
-      FROM (SELECT replace(regexp_replace(lower(file_name), '\.csv$', ''), '-', '_') AS base) f,
-           unnest(ARRAY['movies', 'links', 'ratings', 'tags', 'genome_scores', 'genome_tags']) AS t (name)
-     -- copies of the data set name their files in the singular too
-     WHERE f.base IN (t.name, regexp_replace(t.name, 's$', ''))
-$$;
-COMMENT ON FUNCTION @extschema@._data_table_of_file(text)
-    IS 'internal: the table of MovieLens that a file of this name belongs to, or null';
-
-CREATE FUNCTION @extschema@._create_data_table(table_name text, schema text, movies regclass) RETURNS regclass
-LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    new_table text := format('%I.%I', schema, table_name);
-    movie text := CASE WHEN movies IS NOT NULL
-                       THEN format('movieid integer NOT NULL REFERENCES %s ON DELETE CASCADE', movies) END;
-    columns text := CASE table_name
-        WHEN 'movies' THEN 'movieid integer PRIMARY KEY, title varchar(255), genres varchar(255)'
-        WHEN 'links' THEN movie || ', imdbid varchar(100), tmdbid varchar(100)'
-        WHEN 'ratings' THEN 'userid integer, ' || movie || ', rating double precision, "timestamp" varchar(100)'
-        WHEN 'tags' THEN 'userid integer, ' || movie || ', tag varchar(255), "timestamp" varchar(100)'
-        WHEN 'genome_scores' THEN movie || ', tagid integer, relevance double precision'
-        WHEN 'genome_tags' THEN 'tagid integer, tag varchar(255)'
-    END;
-    description text := CASE table_name
-        WHEN 'movies' THEN 'movies, from movies.csv of MovieLens'
-        WHEN 'links' THEN 'a movie''s ids at IMDb and TMDb, from links.csv of MovieLens; text, for leading zeros are data'
-        WHEN 'ratings' THEN 'what users gave to movies, from ratings.csv of MovieLens'
-        WHEN 'tags' THEN 'words that users put on movies, from tags.csv of MovieLens'
-        WHEN 'genome_scores' THEN 'how well a tag fits a movie, from genome-scores.csv of MovieLens'
-        WHEN 'genome_tags' THEN 'the tags of genome_scores, from genome-tags.csv of MovieLens'
-    END;
-BEGIN
-    EXECUTE format('CREATE TABLE %s (%s)', new_table, columns);
-    EXECUTE format('COMMENT ON TABLE %s IS %L', new_table, description);
-    IF position('REFERENCES' IN columns) > 0 THEN
-        EXECUTE format('CREATE INDEX ON %s (movieid)', new_table);
-    END IF;
-    RETURN new_table::regclass;
-END
-$$;
-COMMENT ON FUNCTION @extschema@._create_data_table(text, text, regclass)
-    IS 'internal: makes one table of MovieLens; movies is the table that its foreign key references';
-
 CREATE FUNCTION @extschema@.ml_create_tables(schema text DEFAULT current_schema()) RETURNS SETOF regclass
-LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    table_name text;
-BEGIN
-    IF schema IS NULL THEN
-        RAISE EXCEPTION 'no schema has been selected to create in' USING ERRCODE = 'invalid_schema_name';
-    END IF;
-    IF to_regnamespace(quote_ident(schema)) IS NULL THEN
-        RAISE EXCEPTION 'schema "%" does not exist', schema USING ERRCODE = 'invalid_schema_name';
-    END IF;
-    -- movies first: the others reference it
-    FOREACH table_name IN ARRAY ARRAY['movies', 'links', 'ratings', 'tags', 'genome_scores', 'genome_tags'] LOOP
-        IF to_regclass(format('%I.%I', schema, table_name)) IS NULL THEN
-            RETURN NEXT @extschema@._create_data_table(table_name, schema,
-                                                       to_regclass(format('%I.movies', schema)));
-        END IF;
-    END LOOP;
-END
-$$;
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'ml_create_tables';
 COMMENT ON FUNCTION @extschema@.ml_create_tables(text)
     IS 'makes those tables of MovieLens that are missing in the schema, and returns them';
 
@@ -738,8 +670,7 @@ GRANT EXECUTE ON FUNCTION
 -- These run as whoever imports, or looks.
 GRANT EXECUTE ON FUNCTION
     @extschema@._inserting(integer), @extschema@._live_imports(), @extschema@._progress_lines(bigint[]),
-    @extschema@._summary_lines(bigint[]), @extschema@._data_table_of_file(text),
-    @extschema@._create_data_table(text, text, regclass)
+    @extschema@._summary_lines(bigint[])
     TO PUBLIC;
 -- Reading files of the server is for the roles that COPY would let do it.
 GRANT EXECUTE ON ROUTINE

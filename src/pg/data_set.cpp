@@ -1,6 +1,7 @@
 #include "pg/data_set.hpp"
 
 #include "pg/ledger.hpp"
+#include "pg/movielens_tables.hpp"
 #include "pg/register_import.hpp"
 #include "pg/source_file.hpp"
 #include "pg/target.hpp"
@@ -9,30 +10,8 @@ namespace movielens_ingest::pg {
 
 namespace {
 
-/* The tables, with movies first: making another one makes it too, and that would be in the wrong place. */
-struct DataSetFile {
-    const char *table;
-    const char *usual_name;
-};
-constexpr DataSetFile kFiles[] = {{"movies", "movies.csv"},
-                                  {"links", "links.csv"},
-                                  {"ratings", "ratings.csv"},
-                                  {"tags", "tags.csv"},
-                                  {"genome_scores", "genome-scores.csv"},
-                                  {"genome_tags", "genome-tags.csv"}};
-constexpr int kFileCount = lengthof(kFiles);
-
-int index_of_table(const char *table) {
-    for (int i = 0; i < kFileCount; i++) {
-        if (strcmp(kFiles[i].table, table) == 0) {
-            return i;
-        }
-    }
-    return -1;
-}
-
 /* The names of the files, by table; null: missing. */
-void find_files(Oid schema, const char *directory, const char **names) {
+void find_files(const char *directory, const char **names) {
     DIR *dir = AllocateDir(directory);
     const dirent *entry;
 
@@ -42,15 +21,15 @@ void find_files(Oid schema, const char *directory, const char **names) {
     }
     while ((entry = ReadDir(dir, directory)) != nullptr) {
         const size_t length = strlen(entry->d_name);
-        const char *table = length > 4 && pg_strcasecmp(entry->d_name + length - 4, ".csv") == 0
-                                ? data_table_of_file(schema, entry->d_name)
-                                : nullptr;
-        const int index = table != nullptr ? index_of_table(table) : -1;
+        const DataTable *table = length > 4 && pg_strcasecmp(entry->d_name + length - 4, ".csv") == 0
+                                     ? data_table_of_file(entry->d_name)
+                                     : nullptr;
+        const auto index = table != nullptr ? table - kDataTables : -1;
 
         if (index >= 0 && names[index] != nullptr) {
             const bool sorted = strcmp(names[index], entry->d_name) < 0;
             ereport(ERROR, (errcode(ERRCODE_AMBIGUOUS_PARAMETER),
-                            errmsg("directory \"%s\" has two files for table \"%s\"", directory, table),
+                            errmsg("directory \"%s\" has two files for table \"%s\"", directory, table->name),
                             errdetail("They are \"%s\" and \"%s\".", sorted ? names[index] : entry->d_name,
                                       sorted ? entry->d_name : names[index]),
                             errhint("Import them one by one with ml_import().")));
@@ -67,13 +46,13 @@ void report_missing(const char *directory, const char *const *names, bool strict
     int count = 0;
 
     initStringInfo(&missing);
-    for (int i = 0; i < kFileCount; i++) {
+    for (int i = 0; i < kDataTableCount; i++) {
         if (names[i] == nullptr) {
-            appendStringInfo(&missing, "%s%s", count > 0 ? ", " : "", kFiles[i].usual_name);
+            appendStringInfo(&missing, "%s%s", count > 0 ? ", " : "", kDataTables[i].usual_file);
             count++;
         }
     }
-    if (count == kFileCount) {
+    if (count == kDataTableCount) {
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FILE), errmsg("directory \"%s\" has no file of MovieLens", directory),
                         errdetail("It was searched for %s.", missing.data)));
     }
@@ -87,15 +66,15 @@ void report_missing(const char *directory, const char *const *names, bool strict
 
 DataSetImport *register_data_set(Oid schema, const char *path, bool strict, const ImportOptions *options, int *count) {
     const char *directory = check_path(path);
-    const char *names[kFileCount] = {};
-    auto *imports = static_cast<DataSetImport *>(palloc(sizeof(DataSetImport) * kFileCount));
+    const char *names[kDataTableCount] = {};
+    auto *imports = static_cast<DataSetImport *>(palloc(sizeof(DataSetImport) * kDataTableCount));
     int64 batch_id = 0;
 
     if (!is_directory(directory)) {
         ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is not a directory", directory),
                         errhint("Import a single file with ml_import().")));
     }
-    find_files(schema, directory, names);
+    find_files(directory, names);
     report_missing(directory, names, strict);
     *count = 0;
     for (const char *name : names) {

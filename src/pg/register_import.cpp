@@ -95,7 +95,7 @@ Import describe_import(const Ledger *ledger, const char *path, Oid target_oid, M
     require_characters_of_file(&import);
 
     import.target_oid =
-        OidIsValid(target_oid) ? target_oid : find_target(get_rel_namespace(ledger->files), import.path, missing);
+        OidIsValid(target_oid) ? target_oid : find_target(import.path, missing);
     Relation target = open_target(import.target_oid, nullptr, nullptr, 0);
     require_target_outside_ledger(ledger, target);
     import.target = qualified_name(target);

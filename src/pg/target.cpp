@@ -1,6 +1,6 @@
 #include "pg/target.hpp"
 
-#include "pg/internal_function.hpp"
+#include "pg/movielens_tables.hpp"
 #include "pg/pg.hpp"
 #include "pg/session.hpp"
 
@@ -10,16 +10,12 @@ namespace {
 
 Oid find_on_path(const char *table_name) { return RelnameGetRelid(table_name); }
 
-Oid create_data_table(Oid schema, const char *table_name, const char *in_schema, Oid movies) {
-    const Oid types[] = {TEXTOID, TEXTOID, REGCLASSOID};
-    const NullableDatum arguments[] = {{CStringGetTextDatum(table_name), false},
-                                       {CStringGetTextDatum(in_schema), false},
-                                       {ObjectIdGetDatum(movies), !OidIsValid(movies)}};
-    const Datum created = call_internal(schema, "_create_data_table", arguments, types, 3);
+Oid create_with_notice(const DataTable *table, Oid in_schema, Oid movies) {
+    const Oid created = create_data_table(table, in_schema, movies);
 
-    ereport(NOTICE, (errmsg("table \"%s\" does not exist, creating it in schema \"%s\"", table_name, in_schema)));
-    CommandCounterIncrement();
-    return DatumGetObjectId(created);
+    ereport(NOTICE, (errmsg("table \"%s\" does not exist, creating it in schema \"%s\"", table->name,
+                            get_namespace_name(in_schema))));
+    return created;
 }
 
 /* What an import cannot load into; COPY's words where COPY refuses it too (CopyFrom). */
@@ -87,44 +83,34 @@ void require_insert(Relation target, const char *const *columns, int column_coun
 
 } // namespace
 
-const char *data_table_of_file(Oid schema, const char *file_name) {
-    const Oid types[] = {TEXTOID};
-    const NullableDatum arguments[] = {{CStringGetTextDatum(file_name), false}};
-    const Datum known = call_internal(schema, "_data_table_of_file", arguments, types, 1);
-
-    return known == Datum(0) ? nullptr : TextDatumGetCString(known);
-}
-
-Oid find_target(Oid schema, const char *path, Missing missing) {
+Oid find_target(const char *path, Missing missing) {
     const char *file_name = strrchr(path, '/') + 1;
-    const char *table_name = data_table_of_file(schema, file_name);
+    const DataTable *table = data_table_of_file(file_name);
 
-    if (table_name == nullptr) {
+    if (table == nullptr) {
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("no table is known for file \"%s\"", file_name),
                         errdetail("Only the files of MovieLens are known by their names."),
                         errhint("Name the table with the parameter \"target\".")));
     }
 
-    const Oid found = find_on_path(table_name);
+    const Oid found = find_on_path(table->name);
     if (OidIsValid(found)) {
         return found;
     }
     if (missing == Missing::Error) {
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation \"%s\" does not exist", table_name)));
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation \"%s\" does not exist", table->name)));
     }
 
     List *path_schemas = fetch_search_path(false);
     if (path_schemas == NIL) {
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_SCHEMA), errmsg("no schema has been selected to create in")));
     }
-    const char *in_schema = get_namespace_name(linitial_oid(path_schemas));
-    Oid movies = find_on_path("movies");
-    /* movies itself and genome_tags reference nothing. */
-    const bool references = strcmp(table_name, "movies") != 0 && strcmp(table_name, "genome_tags") != 0;
-    if (references && !OidIsValid(movies)) {
-        movies = create_data_table(schema, "movies", in_schema, InvalidOid);
+    const Oid in_schema = linitial_oid(path_schemas);
+    Oid movies = find_on_path(kDataTables[0].name);
+    if (table->references_movies && !OidIsValid(movies)) {
+        movies = create_with_notice(&kDataTables[0], in_schema, InvalidOid);
     }
-    return create_data_table(schema, table_name, in_schema, movies);
+    return create_with_notice(table, in_schema, movies);
 }
 
 Relation open_target(Oid target, const char *name, const char *const *columns, int column_count) {

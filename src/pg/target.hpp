@@ -7,17 +7,13 @@
 
 namespace movielens_ingest::pg {
 
-/* The table of MovieLens that a file of this name belongs to, or null. schema is that of the extension. */
-const char *data_table_of_file(Oid schema, const char *file_name);
-
 enum class Missing : uint8_t { Create, Error };
 
 /*
  * The table for a file that came without a target: by the file's name, on the search path. A table of MovieLens that is
- * missing is made, with a NOTICE, or is an error. schema is that of the extension. Raises 42P01 for a name that is not
- * known.
+ * missing is made, with a NOTICE, or is an error. Raises 42P01 for a name that is not known.
  */
-Oid find_target(Oid schema, const char *path, Missing missing);
+Oid find_target(const char *path, Missing missing);
 
 /*
  * Opens the target with the lock that COPY takes, and raises an error unless it is something to load into, and the
