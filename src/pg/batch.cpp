@@ -6,6 +6,7 @@
 #include "pg/batch_state.hpp"
 #include "pg/chunk_attempt.hpp"
 #include "pg/chunk_loader.hpp"
+#include "pg/error_text.hpp"
 #include "pg/import_lock.hpp"
 #include "pg/import_steps.hpp"
 #include "pg/pg.hpp"
@@ -59,7 +60,7 @@ void attend(Batch *batch) {
             ReThrowError(error);
         }
         ereport(LOG, (errcode(error->sqlerrcode), errmsg("could not attend to import " INT64_FORMAT ": %s",
-                                                         batch->loader.shared->id, error->message)));
+                                                         batch->loader.shared->id, show_message(error->message))));
     }
     PG_END_TRY();
 }
@@ -279,7 +280,7 @@ void run(Batch *batch) {
             if (errors > 1) {
                 ereport(LOG,
                         (errcode(error->sqlerrcode), errmsg("leader of import " INT64_FORMAT " has to try again: %s",
-                                                            batch->loader.shared->id, error->message)));
+                                                            batch->loader.shared->id, show_message(error->message))));
             }
             take_error(batch, error);
         }
@@ -387,7 +388,7 @@ void end_unbegun(Batch *batch, int64 batch_id, const ErrorData *error) {
     Loader *loader = &batch->loader;
 
     ereport(LOG, (errcode(error->sqlerrcode),
-                  errmsg("import " INT64_FORMAT " could not begin: %s", batch_id, error->message)));
+                  errmsg("import " INT64_FORMAT " could not begin: %s", batch_id, show_message(error->message))));
     begin_transaction(&loader->identity);
     if (reopen_ledger(loader->ledger.files, &loader->ledger)) {
         fail_abandoned_batch(&loader->ledger, batch_id, sqlstate_of(error), error->message);

@@ -1,5 +1,6 @@
 #include "pg/batch_state.hpp"
 
+#include "pg/error_text.hpp"
 #include "pg/import_lock.hpp"
 #include "pg/pg.hpp"
 #include "pg/shared_chunks.hpp"
@@ -48,7 +49,7 @@ void fail_dependents(Batch *batch, int index, const char *status) {
             memset(&error, 0, sizeof(error));
             error.sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
             error.message = psprintf("file \"%s\" (import " INT64_FORMAT "), whose table %s is referenced, ended %s",
-                                     referenced->file_name, referenced->id, referenced->target, status);
+                                     show_name(referenced->file_name), referenced->id, referenced->target, status);
             fail_import(batch, i, &error);
         }
     }
@@ -106,8 +107,8 @@ void end_given_up(Batch *batch) {
         } else if (!index_given_up(batch, i)) {
             continue;
         } else if (failure != nullptr) {
-            ereport(LOG, (errcode(failure->sqlerrcode),
-                          errmsg("import " INT64_FORMAT " failed: %s", batch->members[i].id, failure->message)));
+            ereport(LOG, (errcode(failure->sqlerrcode), errmsg("import " INT64_FORMAT " failed: %s",
+                                                               batch->members[i].id, show_message(failure->message))));
             end_member(batch, i, kFailed, sqlstate_of(failure), last_words(failure->message, batch->unbuilt[i]));
         } else {
             ereport(LOG, (errmsg("import " INT64_FORMAT " was cancelled", batch->members[i].id)));

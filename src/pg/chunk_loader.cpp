@@ -3,6 +3,7 @@
 #include "core/error_fate.hpp"
 #include "pg/background_process.hpp"
 #include "pg/chunk_attempt.hpp"
+#include "pg/error_text.hpp"
 #include "pg/import_lock.hpp"
 #include "pg/pg.hpp"
 #include "pg/progress.hpp"
@@ -93,8 +94,8 @@ bool end_attempt(Loader *loader, int import, const LedgerChunk *chunk, const Err
 
     ereport(LOG, (errcode(error->sqlerrcode),
                   errmsg("chunk " INT64_FORMAT " of import " INT64_FORMAT " failed in attempt %d: %s", number, of->id,
-                         chunk->attempts, error->message),
-                  error->detail != nullptr ? errdetail_internal("%s", error->detail) : 0));
+                         chunk->attempts, show_message(error->message)),
+                  error->detail != nullptr ? errdetail_internal("%s", show_message(error->detail)) : 0));
     begin_transaction(&loader->identity);
     const bool pending = fail_attempt(&loader->ledger, of->id, number, sqlstate_of(error), error->message, max_retries,
                                       put_off || cancelled);

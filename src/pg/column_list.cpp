@@ -1,15 +1,23 @@
 #include "pg/column_list.hpp"
 
+#include "pg/error_text.hpp"
+
 namespace movielens_ingest::pg {
 
 namespace {
+
+constexpr int kListLimit = 2048; /* bytes; behind them the list is cut, after a name */
 
 const char *comma_list(const char *const *names, int count) {
     StringInfoData list;
 
     initStringInfo(&list);
     for (int i = 0; i < count; i++) {
-        appendStringInfo(&list, "%s%s", i > 0 ? ", " : "", names[i]);
+        if (list.len > kListLimit) {
+            appendStringInfoString(&list, ", ...");
+            break;
+        }
+        appendStringInfo(&list, "%s%s", i > 0 ? ", " : "", show_name(names[i]));
     }
     return list.data;
 }
@@ -87,12 +95,14 @@ const char **find_columns(Relation target, List *names) {
         const char *column = find_column(target, name, &ambiguous, &generated);
 
         if (column == nullptr) {
-            ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN), errmsg("column \"%s\" of relation \"%s\" does not exist",
-                                                                      name, RelationGetRelationName(target))));
+            ereport(ERROR,
+                    (errcode(ERRCODE_UNDEFINED_COLUMN), errmsg("column \"%s\" of relation \"%s\" does not exist",
+                                                               show_name(name), RelationGetRelationName(target))));
         }
         if (ambiguous) {
-            ereport(ERROR, (errcode(ERRCODE_AMBIGUOUS_COLUMN), errmsg("column \"%s\" of relation \"%s\" is ambiguous",
-                                                                      name, RelationGetRelationName(target))));
+            ereport(ERROR,
+                    (errcode(ERRCODE_AMBIGUOUS_COLUMN), errmsg("column \"%s\" of relation \"%s\" is ambiguous",
+                                                               show_name(name), RelationGetRelationName(target))));
         }
         if (generated) {
             raise_generated(column);
@@ -153,7 +163,7 @@ void set_columns_by_header(Import *import, Relation target, const char *const *n
         if (column == nullptr) {
             ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
                             errmsg("the header of file \"%s\" does not fit table \"%s\": there is no column \"%s\"",
-                                   import->path, RelationGetRelationName(target), names[i]),
+                                   show_name(import->path), RelationGetRelationName(target), show_name(names[i])),
                             errdetail_columns(names, count, target),
                             looks_like_data ? errhint("The first line looks like data. If the file has no header, use "
                                                       "header => false.")
@@ -161,17 +171,18 @@ void set_columns_by_header(Import *import, Relation target, const char *const *n
         }
         if (ambiguous) {
             ereport(ERROR, (errcode(ERRCODE_AMBIGUOUS_COLUMN),
-                            errmsg("column \"%s\" in the header of file \"%s\" is ambiguous", names[i], import->path),
+                            errmsg("column \"%s\" in the header of file \"%s\" is ambiguous", show_name(names[i]),
+                                   show_name(import->path)),
                             errdetail_columns(names, count, target)));
         }
         if (generated) {
             raise_generated(column);
         }
         if (is_named_before(import->columns, i, column)) {
-            ereport(ERROR,
-                    (errcode(ERRCODE_DUPLICATE_COLUMN),
-                     errmsg("column \"%s\" is named more than once in the header of file \"%s\"", column, import->path),
-                     errdetail_columns(names, count, target)));
+            ereport(ERROR, (errcode(ERRCODE_DUPLICATE_COLUMN),
+                            errmsg("column \"%s\" is named more than once in the header of file \"%s\"", column,
+                                   show_name(import->path)),
+                            errdetail_columns(names, count, target)));
         }
         import->columns[i] = pstrdup(column);
     }

@@ -1,5 +1,6 @@
 #include "pg/data_set.hpp"
 
+#include "pg/error_text.hpp"
 #include "pg/ledger.hpp"
 #include "pg/movielens_tables.hpp"
 #include "pg/register_import.hpp"
@@ -16,7 +17,7 @@ void find_files(const char *directory, const char **names) {
     const dirent *entry;
 
     if (dir == nullptr) {
-        ereport(ERROR, (errcode_for_file_access(), errmsg("could not open directory \"%s\": %m", directory),
+        ereport(ERROR, (errcode_for_file_access(), errmsg("could not open directory \"%s\": %m", show_name(directory)),
                         errhint("%s", kServerReadsHint)));
     }
     while ((entry = ReadDir(dir, directory)) != nullptr) {
@@ -28,11 +29,12 @@ void find_files(const char *directory, const char **names) {
 
         if (index >= 0 && names[index] != nullptr) {
             const bool sorted = strcmp(names[index], entry->d_name) < 0;
-            ereport(ERROR, (errcode(ERRCODE_AMBIGUOUS_PARAMETER),
-                            errmsg("directory \"%s\" has two files for table \"%s\"", directory, table->name),
-                            errdetail("They are \"%s\" and \"%s\".", sorted ? names[index] : entry->d_name,
-                                      sorted ? entry->d_name : names[index]),
-                            errhint("Import them one by one with ml_import().")));
+            ereport(ERROR,
+                    (errcode(ERRCODE_AMBIGUOUS_PARAMETER),
+                     errmsg("directory \"%s\" has two files for table \"%s\"", show_name(directory), table->name),
+                     errdetail("They are \"%s\" and \"%s\".", show_name(sorted ? names[index] : entry->d_name),
+                               show_name(sorted ? entry->d_name : names[index])),
+                     errhint("Import them one by one with ml_import().")));
         }
         if (index >= 0) {
             names[index] = pstrdup(entry->d_name);
@@ -53,12 +55,14 @@ void report_missing(const char *directory, const char *const *names, bool strict
         }
     }
     if (count == kDataTableCount) {
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FILE), errmsg("directory \"%s\" has no file of MovieLens", directory),
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FILE),
+                        errmsg("directory \"%s\" has no file of MovieLens", show_name(directory)),
                         errdetail("It was searched for %s.", missing.data)));
     }
     if (count > 0) {
-        ereport(strict ? ERROR : NOTICE, (errcode(strict ? ERRCODE_UNDEFINED_FILE : ERRCODE_SUCCESSFUL_COMPLETION),
-                                          errmsg("directory \"%s\" does not have %s", directory, missing.data)));
+        ereport(strict ? ERROR : NOTICE,
+                (errcode(strict ? ERRCODE_UNDEFINED_FILE : ERRCODE_SUCCESSFUL_COMPLETION),
+                 errmsg("directory \"%s\" does not have %s", show_name(directory), missing.data)));
     }
 }
 
@@ -71,7 +75,7 @@ DataSetImport *register_data_set(Oid schema, const char *path, bool strict, cons
     int64 batch_id = 0;
 
     if (!is_directory(directory)) {
-        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is not a directory", directory),
+        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is not a directory", show_name(directory)),
                         errhint("Import a single file with ml_import().")));
     }
     find_files(directory, names);

@@ -1,6 +1,7 @@
 #include "pg/deferred_indexes.hpp"
 
 #include "pg/background_process.hpp"
+#include "pg/error_text.hpp"
 #include "pg/import_lock.hpp"
 #include "pg/progress.hpp"
 #include "pg/session.hpp"
@@ -286,8 +287,8 @@ ErrorData *build_with_retries(Loader *leader, int import, Build *build, const ch
         if (error == nullptr || attempts > max_retries || !may_pass(error)) {
             return error;
         }
-        ereport(LOG, (errcode(error->sqlerrcode),
-                      errmsg("building index %s failed in attempt %d: %s", name, attempts, error->message)));
+        ereport(LOG, (errcode(error->sqlerrcode), errmsg("building index %s failed in attempt %d: %s", name, attempts,
+                                                         show_message(error->message))));
         if (sleep_unless_stopped(leader->shared, import, retry_pause(attempts))) {
             return error;
         }

@@ -108,7 +108,7 @@ void match_header(Import *import, Relation target, const char *bytes, size_t siz
     auto *splitter = construct<core::FieldSplitter>(CurrentMemoryContext, dialect);
     if (splitter->split(text, text_size) != core::SplitResult::Ok) {
         ereport(ERROR, (errcode(ERRCODE_BAD_COPY_FILE_FORMAT),
-                        errmsg("the header of file \"%s\" cannot be split into columns", import->path)));
+                        errmsg("the header of file \"%s\" cannot be split into columns", show_name(import->path))));
     }
     const int count = static_cast<int>(splitter->count());
     auto **names = static_cast<char **>(palloc(sizeof(char *) * static_cast<Size>(Max(count, 1))));
@@ -132,7 +132,7 @@ void skip_header(Import *import, Relation target, const FileHead *head) {
     }
     if (!found || record.fault != core::RecordFault::None) {
         ereport(ERROR, (errcode(ERRCODE_BAD_COPY_FILE_FORMAT),
-                        errmsg("file \"%s\" has no header that could be read", import->path),
+                        errmsg("file \"%s\" has no header that could be read", show_name(import->path)),
                         errdetail("Its first record is malformed, or longer than %zu bytes.", kHeaderLimit)));
     }
     import->line_end = known(scanner.line_end());
@@ -215,10 +215,10 @@ void require_csv(const Import *import, Relation target) {
         ReThrowError(error);
     }
     if (error != nullptr) {
-        ereport(ERROR,
-                (errcode(ERRCODE_BAD_COPY_FILE_FORMAT), errmsg("file \"%s\" looks like %s", import->path, kind->name),
-                 errdetail("Read as CSV, it gives the error: %s", show_control_characters(error->message)),
-                 errhint("%s", kind->remedy)));
+        ereport(ERROR, (errcode(ERRCODE_BAD_COPY_FILE_FORMAT),
+                        errmsg("file \"%s\" looks like %s", show_name(import->path), kind->name),
+                        errdetail("Read as CSV, it gives the error: %s", show_message(error->message)),
+                        errhint("%s", kind->remedy)));
     }
 }
 
@@ -231,7 +231,7 @@ void read_header(Import *import, Relation target) {
         set_all_columns(import, target);
     }
     if (is_matched_by_name(import) && import->file.size == 0) {
-        ereport(ERROR, (errcode(ERRCODE_BAD_COPY_FILE_FORMAT), errmsg("file \"%s\" is empty", import->path),
+        ereport(ERROR, (errcode(ERRCODE_BAD_COPY_FILE_FORMAT), errmsg("file \"%s\" is empty", show_name(import->path)),
                         errhint("The first line of a file names its columns.")));
     }
     require_csv(import, target);

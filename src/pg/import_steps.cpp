@@ -4,6 +4,7 @@
 #include "pg/boundary.hpp"
 #include "pg/chunk_attempt.hpp"
 #include "pg/deferred_indexes.hpp"
+#include "pg/error_text.hpp"
 #include "pg/import_lock.hpp"
 #include "pg/pg.hpp"
 #include "pg/planner.hpp"
@@ -42,9 +43,9 @@ void require_admitted(const Import *import, const Twin *twin) {
         ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
                         twin->may_be_seen ? errmsg("file \"%s\" has the content of import " INT64_FORMAT
                                                    ", which was loaded into the same table",
-                                                   import->path, twin->id)
+                                                   show_name(import->path), twin->id)
                                           : errmsg("file \"%s\" has content that was loaded into the same table before",
-                                                   import->path),
+                                                   show_name(import->path)),
                         errhint("To load it again, call ml_import with force => true.")));
     }
 }
@@ -213,8 +214,9 @@ void analyze_target(Loader *leader, int index) {
         ReThrowError(error);
     }
     if (error != nullptr) {
-        ereport(WARNING, (errcode(error->sqlerrcode), errmsg("could not analyze %s after import " INT64_FORMAT ": %s",
-                                                             import->target, import->id, error->message)));
+        ereport(WARNING,
+                (errcode(error->sqlerrcode), errmsg("could not analyze %s after import " INT64_FORMAT ": %s",
+                                                    import->target, import->id, show_message(error->message))));
     }
 }
 

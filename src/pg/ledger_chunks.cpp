@@ -1,5 +1,6 @@
 #include "pg/ledger.hpp"
 
+#include "pg/error_text.hpp"
 #include "pg/ledger_statement.hpp"
 #include "pg/pg.hpp"
 
@@ -48,7 +49,7 @@ void add_chunks(const Ledger *ledger, const Import *import, const core::Chunk *c
     end_statement(&scope);
     if (different > 0) {
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                        errmsg("file \"%s\" has changed since its import began", import->path),
+                        errmsg("file \"%s\" has changed since its import began", show_name(import->path)),
                         errdetail("Its chunks are not those that were planned before.")));
     }
 }

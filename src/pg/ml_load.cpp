@@ -53,7 +53,7 @@ void report(const Load *load, const char *function) {
     PopActiveSnapshot();
     for (int i = 0; i < count; i++) {
         /* They quote the file, and are made for a terminal. */
-        ereport(INFO, (errmsg_internal("%s", show_control_characters(TextDatumGetCString(lines[i])))));
+        ereport(INFO, (errmsg_internal("%s", show_message(TextDatumGetCString(lines[i])))));
     }
     MemoryContextSwitchTo(caller);
     MemoryContextDelete(context);
@@ -154,13 +154,13 @@ void require_completed(const Load *load) {
     }
     if (failed > 0) {
         const ImportFailure failure = read_failure(&load->ledger, first.id);
-        const char *file_name = show_control_characters(failure.file_name);
+        const char *file_name = show_name(failure.file_name);
 
         ereport(ERROR, (errcode(failure.sqlerrcode),
                         load->count == 1 ? errmsg("import " INT64_FORMAT " of file \"%s\" ended %s", first.id,
                                                   file_name, first.status)
                                          : errmsg("%d of %d imports did not complete", failed, load->count),
-                        errdetail("%s: %s", file_name, show_control_characters(failure.message)),
+                        errdetail("%s: %s", file_name, show_message(failure.message)),
                         errhint("When the cause is gone, load the rest with ml_resume(" INT64_FORMAT ").", first.id)));
     }
 }

@@ -1,6 +1,7 @@
 #include "pg/planner.hpp"
 
 #include "pg/boundary.hpp"
+#include "pg/error_text.hpp"
 #include "pg/pg.hpp"
 #include "pg/progress.hpp"
 #include "pg/source_file.hpp"
@@ -50,7 +51,8 @@ bool plan_chunk(const Import *import, core::ChunkPlanner *planner, core::Chunk *
 }
 
 void report_planning(const Import *import) {
-    report_activity("movielens_ingest: planning import " INT64_FORMAT " of file \"%s\"", import->id, import->path);
+    report_activity("movielens_ingest: planning import " INT64_FORMAT " of file \"%s\"", import->id,
+                    show_name(import->path));
 }
 
 int64 plan_step(const Loader *loader, const Import *import, core::ChunkPlanner *planner, int64 planned_chunks) {

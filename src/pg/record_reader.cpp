@@ -2,6 +2,7 @@
 
 #include "pg/boundary.hpp"
 #include "core/plain_records.hpp"
+#include "pg/error_text.hpp"
 #include "pg/pg.hpp"
 #include "pg/record_text.hpp"
 #include "pg/source_file.hpp"
@@ -48,7 +49,7 @@ namespace {
 void raise_file_changed(const RecordReader *reader) {
     ereport(ERROR,
             (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-             errmsg("file \"%s\" has changed since its import began", reader->import->path),
+             errmsg("file \"%s\" has changed since its import began", show_name(reader->import->path)),
              errdetail("Bytes " UINT64_FORMAT " to " UINT64_FORMAT " are not those that were planned.",
                        static_cast<uint64>(reader->chunk->start_byte), static_cast<uint64>(reader->chunk->end_byte))));
 }
@@ -105,7 +106,7 @@ void enlarge_buffer(RecordReader *reader) {
     if (reader->buffer_size >= kLongestRecord) {
         ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
                         errmsg("record at line " UINT64_FORMAT " of file \"%s\" is too long", reader->line,
-                               reader->import->path),
+                               show_name(reader->import->path)),
                         errdetail("The limit is %zu bytes.", kLongestRecord)));
     }
     reader->buffer_size = Min(reader->buffer_size * 2, kLongestRecord);

@@ -1,5 +1,6 @@
 #include "pg/register_import.hpp"
 
+#include "pg/error_text.hpp"
 #include "pg/header.hpp"
 #include "pg/identity.hpp"
 #include "pg/launch.hpp"
@@ -33,7 +34,7 @@ void require_new_file(const Ledger *ledger, const Import *import) {
         const bool may_see = read_visible_import(ledger, earlier, false, &seen);
 
         ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
-                        errmsg("file \"%s\" was already imported into %s", import->path, import->target),
+                        errmsg("file \"%s\" was already imported into %s", show_name(import->path), import->target),
                         may_see ? errdetail("It has not changed since import " INT64_FORMAT ".", earlier)
                                 : errdetail("It has not changed since then."),
                         errhint("To load it again, use force => true.")));

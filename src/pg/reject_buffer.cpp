@@ -49,7 +49,7 @@ void RejectBuffer::require_import_goes_on(const Reject *reject) const {
     if (options->on_error == OnError::Stop) {
         ereport(ERROR, (errcode(reject->why.sqlerrcode),
                         errmsg("record at line " INT64_FORMAT " of file \"%s\" was refused: %s", reject->line_number,
-                               import_->path, reject->why.message),
+                               show_name(import_->path), reject->why.message),
                         reject->why.detail != nullptr ? errdetail_internal("%s", reject->why.detail) : 0));
     }
     const int64 refused = count_refused(loader_->shared, loader_->slot);
@@ -57,7 +57,7 @@ void RejectBuffer::require_import_goes_on(const Reject *reject) const {
         ereport(ERROR,
                 (errcode(reject->why.sqlerrcode),
                  errmsg("more than %d records of file \"%s\" were refused, the last one at line " INT64_FORMAT ": %s",
-                        options->reject_limit, import_->path, reject->line_number, reject->why.message),
+                        options->reject_limit, show_name(import_->path), reject->line_number, reject->why.message),
                  reject->why.detail != nullptr ? errdetail_internal("%s", reject->why.detail) : 0));
     }
 }

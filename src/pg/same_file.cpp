@@ -2,6 +2,7 @@
 
 #include "core/checksum.hpp"
 #include "pg/boundary.hpp"
+#include "pg/error_text.hpp"
 #include "pg/source_file.hpp"
 
 namespace movielens_ingest::pg {
@@ -27,8 +28,8 @@ bool has_bytes_of(int fd, const char *path, const core::Chunk *chunk, core::Chec
 
 void raise_other_file(const Import *import, const char *detail) {
     ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                    errmsg("file \"%s\" is not the one that import " INT64_FORMAT " was planned for", import->path,
-                           import->id),
+                    errmsg("file \"%s\" is not the one that import " INT64_FORMAT " was planned for",
+                           show_name(import->path), import->id),
                     errdetail("%s", detail),
                     errhint("Put the file back, or a copy of it, or import the new one with ml_import().")));
 }

@@ -1,5 +1,7 @@
 #include "pg/source_file.hpp"
 
+#include "pg/error_text.hpp"
+
 namespace movielens_ingest::pg {
 
 namespace {
@@ -22,7 +24,7 @@ struct stat status_of(const char *path) {
     struct stat status;
 
     if (stat(path, &status) != 0) {
-        ereport(ERROR, (errcode_for_file_access(), errmsg("could not stat file \"%s\": %m", path),
+        ereport(ERROR, (errcode_for_file_access(), errmsg("could not stat file \"%s\": %m", show_name(path)),
                         errhint("%s", kServerReadsHint)));
     }
     return status;
@@ -30,12 +32,12 @@ struct stat status_of(const char *path) {
 
 void require_regular_file(const char *path, const struct stat *status) {
     if (S_ISDIR(status->st_mode)) {
-        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is a directory", path),
+        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is a directory", show_name(path)),
                         errhint("Name a CSV file in it.")));
     }
     if (!S_ISREG(status->st_mode)) {
         /* A FIFO or a device can be read once only, and by one process. */
-        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is not a regular file", path),
+        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is not a regular file", show_name(path)),
                         errdetail("A file is read in several places at once, so a FIFO, a socket or a device cannot be "
                                   "imported.")));
     }
@@ -44,7 +46,8 @@ void require_regular_file(const char *path, const struct stat *status) {
 /* The rule of COPY FROM a file (DoCopy). */
 void require_file_privilege(const char *path) {
     if (!has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES)) {
-        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to read file \"%s\"", path),
+        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                        errmsg("permission denied to read file \"%s\"", show_name(path)),
                         errdetail("Only roles with privileges of the \"%s\" role may import a file of the server.",
                                   "pg_read_server_files")));
     }
@@ -57,8 +60,9 @@ const char *check_path(const char *path) {
 
     require_file_privilege(path);
     if (!is_absolute_path(path)) {
-        ereport(ERROR, (errcode(ERRCODE_INVALID_NAME), errmsg("relative path not allowed for import: \"%s\"", path),
-                        errhint("%s", kServerReadsHint)));
+        ereport(ERROR,
+                (errcode(ERRCODE_INVALID_NAME), errmsg("relative path not allowed for import: \"%s\"", show_name(path)),
+                 errhint("%s", kServerReadsHint)));
     }
     /* It drops ".." with the name before it, and behind a symbolic link that is another directory. */
     if (strstr(canonical, "..") == nullptr) {
@@ -87,8 +91,9 @@ int open_source_file(const char *path) {
     /* O_NONBLOCK: should the name have become a FIFO's, open() returns all the same. */
     const int fd = OpenTransientFile(path, O_RDONLY | O_NONBLOCK | PG_BINARY);
     if (fd < 0) {
-        ereport(ERROR, (errcode_for_file_access(), errmsg("could not open file \"%s\" for reading: %m", path),
-                        errhint("%s", kServerReadsHint)));
+        ereport(ERROR,
+                (errcode_for_file_access(), errmsg("could not open file \"%s\" for reading: %m", show_name(path)),
+                 errhint("%s", kServerReadsHint)));
     }
     return fd;
 }
@@ -98,14 +103,14 @@ int open_planned_file(const Import *import) {
     const int fd = open_source_file(import->path);
 
     if (fstat(fd, &status) != 0) {
-        ereport(ERROR, (errcode_for_file_access(), errmsg("could not stat file \"%s\": %m", import->path)));
+        ereport(ERROR, (errcode_for_file_access(), errmsg("could not stat file \"%s\": %m", show_name(import->path))));
     }
     require_regular_file(import->path, &status);
 
     const FileIdentity found = identity_of(&status);
     if (!is_same_file(&found, &import->file)) {
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                        errmsg("file \"%s\" has changed since its import began", import->path),
+                        errmsg("file \"%s\" has changed since its import began", show_name(import->path)),
                         errdetail("Its size was " INT64_FORMAT " bytes and is " INT64_FORMAT
                                   " bytes; its modification time, inode or device may differ too.",
                                   import->file.size, found.size)));
@@ -140,7 +145,7 @@ size_t read_source_file(int fd, const char *path, char *buffer, size_t size, uin
             continue;
         }
         if (got < 0) {
-            ereport(ERROR, (errcode_for_file_access(), errmsg("could not read file \"%s\": %m", path)));
+            ereport(ERROR, (errcode_for_file_access(), errmsg("could not read file \"%s\": %m", show_name(path))));
         }
         if (got == 0) {
             break;

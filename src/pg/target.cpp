@@ -1,5 +1,6 @@
 #include "pg/target.hpp"
 
+#include "pg/error_text.hpp"
 #include "pg/movielens_tables.hpp"
 #include "pg/pg.hpp"
 #include "pg/session.hpp"
@@ -88,9 +89,10 @@ Oid find_target(const char *path, Missing missing) {
     const DataTable *table = data_table_of_file(file_name);
 
     if (table == nullptr) {
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("no table is known for file \"%s\"", file_name),
-                        errdetail("Only the files of MovieLens are known by their names."),
-                        errhint("Name the table with the parameter \"target\".")));
+        ereport(ERROR,
+                (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("no table is known for file \"%s\"", show_name(file_name)),
+                 errdetail("Only the files of MovieLens are known by their names."),
+                 errhint("Name the table with the parameter \"target\".")));
     }
 
     const Oid found = find_on_path(table->name);

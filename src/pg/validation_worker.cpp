@@ -2,6 +2,7 @@
 
 #include "core/error_fate.hpp"
 #include "pg/background_process.hpp"
+#include "pg/error_text.hpp"
 #include "pg/progress.hpp"
 #include "pg/refused_rows.hpp"
 #include "pg/session.hpp"
@@ -134,7 +135,7 @@ void validate(const ValidationWorker *worker, const SharedValidation *shared, co
     ErrorContextCallback errors = {error_context_stack, give_up, nullptr};
 
     report_activity("movielens_ingest: validating chunk " UINT64_FORMAT " of file \"%s\" for process %d",
-                    static_cast<uint64>(chunk->number), worker->import->path, shared->session_pid);
+                    static_cast<uint64>(chunk->number), show_name(worker->import->path), shared->session_pid);
     begin_transaction(&shared->identity);
     XactReadOnly = true; /* for good: within its subtransaction user code cannot change it (check_XactReadOnly) */
     rejects->begin();

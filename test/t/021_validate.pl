@@ -15,7 +15,7 @@ my $node = start_server('main', "movielens_ingest.chunk_size = 10", "movielens_i
 # Every tenth record is bad. The session and two workers stop at the gate, in the first record of a chunk: they ask again
 # and again for its lock, for a worker that waits for one gives up.
 my $bytes = "id,name\n" . join('', map { ($_ % 10 == 5 ? 'bad' : $_) . ",name $_\n" } 1 .. 300);
-my $path = write_file('numbers.csv', $bytes);
+my $path = write_file("numbers\033.csv", $bytes); # activity shows it, and must not do so as it is
 $node->safe_psql('postgres', q(
 	CREATE FUNCTION pass(id integer) RETURNS boolean LANGUAGE plpgsql PARALLEL SAFE AS $$
 	BEGIN
@@ -46,7 +46,7 @@ sub held_validation
 
 my ($gate, $session) = held_validation();
 is($node->safe_psql('postgres', "SELECT count(*), count(*) FILTER (WHERE query LIKE 'movielens_ingest: validating chunk % of file % for process '
-	|| (SELECT pid $sessions)) $workers"), '2|2', 'two workers are seen, and whose they are');
+	|| (SELECT pid $sessions)), count(*) FILTER (WHERE strpos(query, 'numbers\\x1B.csv') > 0) $workers"), '2|2|2', 'two workers are seen, and whose they are');
 open_gate($gate);
 my ($said, $error) = $session->finish;
 is($said, $expected, '... they finish the work');

@@ -1,6 +1,6 @@
 # Fields are never trusted: format characters, terminal escapes, SQL, long and odd Unicode load as COPY loads them; refused,
 # they stand in rejects and errors as COPY has them, but clipped; and nothing that is made for a terminal passes control
-# characters on.
+# characters on, nor does a header, a path or the name of a column in any message.
 use strict;
 use warnings;
 
@@ -79,6 +79,53 @@ for my $options ('', ", on_error => 'stop', force => true, min_chunks => 1")
 	unlike($stderr, qr/[\x01-\x09\x0B-\x1F\x7F]|\xC2[\x80-\x9F]|^INFO:  fake/m, '... without control characters');
 	like($stderr, qr/a\\x1B\[2J\\x0Ab\.csv.*invalid input syntax for type integer: "\\x1B\[2J\\x0A\\xC2\\x9B"/s, '... which are shown');
 }
+
+# Headers, paths and names of columns: in whatever message they stand, it is short and of one line, and so is it in the log.
+sub shown
+{
+	my ($sql, $sqlstate, $regex, $name) = @_;
+	my $from = -s $node->logfile;
+	my ($rc, undef, $stderr) = $node->psql('postgres', $sql, extra_params => [ '-v', 'VERBOSITY=verbose' ]);
+	like($stderr, qr/(ERROR|NOTICE):  $sqlstate: $regex/, $name);
+	unlike($stderr, qr/[\x01-\x09\x0B-\x1F\x7F]|\xC2[\x80-\x9F]|^INFO:  fake/m, '... without control characters');
+	cmp_ok(length $stderr, '<', 10000, '... and not long');
+	my $log = join('', grep { / (ERROR|DETAIL|NOTICE|LOG): / && !/ statement: / } split(/^(?=\d{4}-)/m, slurp_file($node->logfile, $from)));
+	unlike($log, qr/[\x01-\x08\x0B-\x1F\x7F]|\xC2[\x80-\x9F]|^INFO:  fake/m, '... nor in the log');
+	cmp_ok(length $log, '<', 10000, '... nor there');
+	return;
+}
+sub literal { my ($bytes) = @_; return "E'" . join('', map { sprintf '\\x%02x', ord } split(//, $bytes)) . "'" }
+
+my $evil = "\033]0;owned\007\302\233" . "31m\nINFO:  fake";
+my $header = write_file('header.csv', '"' . $evil . 'n' x 700_000 . '","tag"' . join('', map { ",\"$evil$_\"" } 1 .. 1500) . "\n1,2\n");
+for my $call ("CALL ml_load('$header', 'number')", "SELECT ml_import('$header', 'number')", "SELECT ml_validate('$header', 'number')")
+{
+	shown($call, '42703', 'the header of file ".*header\.csv" does not fit table "number": there is no column "\\\\x1B\\]0;owned\\\\x07\\\\xC2\\\\x9B31m\\\\x0AINFO:  faken+\.\.\."', 'a header that does not fit');
+}
+my $many = write_file('many.csv', join(',', map { "column_$_" } 1 .. 5000) . "\n");
+shown("SELECT ml_import('$many', 'number')", '42703', 'the header .* no column "column_1"\nDETAIL:  The header has the columns \(column_1, .*, \.\.\.\); the table has \(tag\)\.', 'a header with very many columns');
+shown("SELECT ml_import('$file', 'number', columns => ARRAY[" . literal($evil) . " || repeat('x', 2000000)])", '42703', 'column "\\\\x1B.*\.\.\." of relation "number" does not exist', 'a list of columns');
+my $missing = literal("/tmp/$evil");
+shown("SELECT ml_import($missing)", '58P01', 'could not stat file "/tmp/\\\\x1B.*": No such file', 'a path');
+shown("SELECT ml_import($missing || repeat('/x', 500000), 'number')", '42622|ENAMETOOLONG|58P01|XX000|54000', '.*could not stat file .*\.\.\.": File name too long', 'a long path');
+shown("SELECT ml_import('relative' || $missing)", '42602', 'relative path', 'a relative path');
+shown("SELECT * FROM ml_import_dataset($missing)", '58P01', 'could not stat file', 'a directory that is not there');
+my $folder = $header =~ s/header\.csv$//r . $evil;
+mkdir $folder or die "could not make $folder: $!";
+my $directory = literal($folder);
+shown("SELECT * FROM ml_import_dataset($directory)", '58P01', 'directory ".*\\\\x1B.*" has no file of MovieLens', 'a directory without files');
+shown("SELECT ml_import($directory, 'number')", '42809', '".*\\\\x1B.*" is a directory', 'a directory');
+my $inside = write_file("$evil.csv", "tag\nx\n");
+shown('SELECT ml_import(' . literal($inside) . ')', '42P01', 'no table is known for file "\\\\x1B.*\.csv"', 'a name that is not known');
+shown("CALL ml_load(" . literal($inside) . ", 'number', on_error => 'stop')", '22P02', 'import \d+ of file "\\\\x1B.*\.csv" ended Failed', 'a name in the log of a chunk');
+like($node->safe_psql('postgres', "SELECT error FROM uploaded_files ORDER BY id DESC LIMIT 1"), qr/^record at line 2 of file ".*\\x1B.*\\x0AINFO:  fake\.csv" was refused: invalid input syntax/, '... and in the ledger');
+shown("CALL ml_load('" . write_file('detail.csv', "tag\n\"$evil\"\n") . "', 'raised', on_error => 'stop')", 'P0001', 'import \d+ of file "detail\.csv" ended Failed', 'the message and the detail of a trigger');
+my $empty = write_file("$evil.empty", '');
+shown('SELECT ml_import(' . literal($empty) . ", 'number')", '22P04', 'file ".*\\\\x1B.*" is empty', 'an empty file');
+my $open = write_file("$evil.open", '"' . 'x' x 2_000_000);
+shown('SELECT ml_import(' . literal($open) . ", 'number')", '22P04', 'file ".*\\\\x1B.*" has no header that could be read', 'a file without a header');
+my $html = write_file("$evil.html", "<!DOCTYPE html>\n<html>\033[2J" . 'x' x 500_000 . "\n");
+shown('SELECT ml_import(' . literal($html) . ", 'number', header => false)", '22P04', 'file ".*\\\\x1B.*" looks like ', 'a file that is another kind of file');
 
 # While a chunk is being loaded, views show nothing of its fields.
 $node->safe_psql('postgres', 'CREATE TABLE held (tag text)');
