@@ -1,6 +1,7 @@
 #include "pg/cancel_import.hpp"
 
 #include "pg/abandoned_import.hpp"
+#include "pg/error_text.hpp"
 #include "pg/import_wait.hpp"
 #include "pg/shared_batch.hpp"
 #include "pg/shared_progress.hpp"
@@ -50,7 +51,7 @@ void cancel_abandoned(const Ledger *ledger, int64 id) {
     const char *unbuilt = end_abandoned(ledger, id, target_of_import(ledger, id), kCancelled,
                                         unpack_sql_state(ERRCODE_QUERY_CANCELED), kCancelMessage);
     if (unbuilt != nullptr) {
-        ereport(WARNING, (errmsg_internal("%s", unbuilt), errhint("Build it with REINDEX.")));
+        ereport(WARNING, (errmsg_internal("%s", show_message(unbuilt)), errhint("Build it with REINDEX.")));
     }
 }
 
