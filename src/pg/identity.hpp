@@ -29,6 +29,10 @@ void connect_as(const Identity *identity);
 /*
  * A transaction of an import, READ COMMITTED and read-write whatever the defaults are, with an active snapshot.
  * commit_transaction() returns with the user that the process had before begin_transaction().
+ *
+ * SERIALIZABLE would take the snapshot before the chunk's row in the ledger is locked, and before the keys that it
+ * references are: both must be seen as they are then. And a trigger that reads the table would conflict with every
+ * other chunk that writes it at the same time (CheckForSerializableConflictIn), so that they ran one by one in the end.
  */
 void begin_transaction(const Identity *identity);
 void commit_transaction();
