@@ -595,8 +595,8 @@ COMMENT ON PROCEDURE @extschema@.ml_load
 
 /*
  * Policies do not hold for roles with BYPASSRLS, nor for TRUNCATE. Triggers do, and always: a role can be allowed to set
- * session_replication_role. A row trigger is there too, for logical replication fires no other; it comes after the row, so
- * that a restore can still insert many rows at once (CopyFrom).
+ * session_replication_role. A row trigger is there too, for logical replication fires no other. Where rows are restored it
+ * comes after them, so that many can be inserted at once (CopyFrom); elsewhere before them, so that it can leave them out.
  */
 
 CREATE FUNCTION @extschema@._guard_ledger() RETURNS trigger
@@ -610,15 +610,17 @@ DECLARE
 BEGIN
     FOR ledger IN
         -- What pg_dump does not take along, nobody has to restore.
-        SELECT d.objid::regclass AS name, CASE WHEN d.objid <> ALL (e.extconfig) THEN 'extension' ELSE 'all' END AS rows
+        SELECT d.objid::regclass AS name, restored, CASE WHEN restored THEN 'all' ELSE 'extension' END AS writers
           FROM pg_extension e JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
           JOIN pg_class c ON d.classid = 'pg_class'::regclass AND d.objid = c.oid
+         CROSS JOIN LATERAL (SELECT c.oid = ANY (e.extconfig)) r (restored)
          WHERE e.extname = 'movielens_ingest' AND d.deptype = 'e' AND c.relkind = 'r'
     LOOP
         EXECUTE format('CREATE TRIGGER guard_statement BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s
-                            EXECUTE FUNCTION @extschema@._guard_ledger(%L)', ledger.name, ledger.rows);
-        EXECUTE format('CREATE TRIGGER guard_row AFTER INSERT OR UPDATE OR DELETE ON %s
-                            FOR EACH ROW EXECUTE FUNCTION @extschema@._guard_ledger(%L)', ledger.name, ledger.rows);
+                            EXECUTE FUNCTION @extschema@._guard_ledger(%L)', ledger.name, ledger.writers);
+        EXECUTE format('CREATE TRIGGER guard_row %s INSERT OR UPDATE OR DELETE ON %s
+                            FOR EACH ROW EXECUTE FUNCTION @extschema@._guard_ledger(%L)',
+                       CASE WHEN ledger.restored THEN 'AFTER' ELSE 'BEFORE' END, ledger.name, ledger.writers);
         EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER guard_statement, ENABLE ALWAYS TRIGGER guard_row', ledger.name);
         EXECUTE format('COMMENT ON TRIGGER guard_statement ON %s IS %L', ledger.name, 'keeps others from writing the ledger');
         EXECUTE format('COMMENT ON TRIGGER guard_row ON %s IS %L', ledger.name, 'keeps others from writing the ledger');

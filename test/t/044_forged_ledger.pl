@@ -11,7 +11,7 @@ use ImportTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = start_server('main', "shared_preload_libraries = 'movielens_ingest'", 'wal_level = logical', 'max_wal_senders = 4', 'wal_retrieve_retry_interval = 100');
+my $node = start_server('main', "shared_preload_libraries = 'movielens_ingest'", 'wal_level = logical', 'max_wal_senders = 8', 'max_replication_slots = 8', 'wal_retrieve_retry_interval = 100');
 my $path = write_file('numbers.csv', numbers(20));
 my $options = 'chunk_size => 10, min_chunks => 1';
 my $superuser = sql('SELECT current_user');
@@ -89,6 +89,25 @@ is(sql('SELECT count(*) FROM uploaded_files WHERE id = 901'), 0, '... and nothin
 sql('ALTER SUBSCRIPTION ledger DISABLE; ALTER SUBSCRIPTION ledger SET (slot_name = NONE); DROP SUBSCRIPTION ledger');
 poll($node, "SELECT active = false FROM pg_replication_slots WHERE slot_name = 'ledger'", 'the slot is free', 'publisher');
 sql("SELECT pg_drop_replication_slot('ledger')", 'publisher');
+
+# A server that is replicated as a whole: as whom imports ran there means nothing here, and stops nothing.
+sql('DELETE FROM uploaded_files; CREATE TABLE t (id integer, name text)', 'publisher');
+sql('CREATE DATABASE mirror');
+sql('CREATE EXTENSION movielens_ingest; CREATE TABLE t (id integer, name text)', 'mirror');
+my @mirrored = (sql("SELECT ml_import('$path', 't', $options)", 'publisher'));
+is(json_row($node, "SELECT status FROM ml_wait($mirrored[0])", 'publisher')->{status}, 'Completed', 'an import in a server that is replicated');
+sql("CREATE PUBLICATION everything FOR ALL TABLES; SELECT pg_create_logical_replication_slot('everything', 'pgoutput')", 'publisher');
+sql("CREATE SUBSCRIPTION everything CONNECTION '@{[ $node->connstr('publisher') =~ s/'/''/gr ]}' PUBLICATION everything WITH (create_slot = false)", 'mirror');
+poll($node, "SELECT count(*) > 5 AND bool_and(srsubstate = 'r') FROM pg_subscription_rel", 'all tables are copied', 'mirror');
+push @mirrored, sql("SELECT ml_import('$path', 't', $options, force => true)", 'publisher');
+poll($node, "SELECT count(*) = 2 AND bool_and(status = 'Completed') AND (SELECT count(*) FROM t) = 40 FROM uploaded_files", 'the imports are there', 'mirror');
+is(sql('SELECT (SELECT count(*) FROM _callers), (SELECT count(*) FROM _session_settings), (SELECT count(*) FROM _origin)', 'mirror'), '0|0|1', '... but not in whose name they ran');
+is(sql('SELECT count(*) FROM uploaded_files JOIN _origin ON origin = _origin.id', 'mirror'), 0, '... nor are they taken for imports of this server');
+fails_like($node, "SELECT ml_resume($_)", '55000', qr/was not made in this database/, '... and none is resumed', dbname => 'mirror') for @mirrored;
+sql($_, 'mirror') for 'ALTER SUBSCRIPTION everything DISABLE', 'ALTER SUBSCRIPTION everything SET (slot_name = NONE)', 'DROP SUBSCRIPTION everything';
+poll($node, "SELECT active = false FROM pg_replication_slots WHERE slot_name = 'everything'", 'the slot is free', 'publisher');
+sql("SELECT pg_drop_replication_slot('everything')", 'publisher');
+scouts_gone();
 
 # --- an edited dump ---
 
