@@ -9,6 +9,7 @@
 #include "pg/error_text.hpp"
 #include "pg/import_lock.hpp"
 #include "pg/import_steps.hpp"
+#include "pg/patience.hpp"
 #include "pg/pg.hpp"
 #include "pg/progress.hpp"
 #include "pg/queue.hpp"
@@ -59,8 +60,7 @@ void attend(Batch *batch) {
         if (!may_pass(error)) {
             ReThrowError(error);
         }
-        ereport(LOG, (errcode(error->sqlerrcode), errmsg("could not attend to import " INT64_FORMAT ": %s",
-                                                         batch->loader.shared->id, show_message(error->message))));
+        log_trouble("write how far imports are", error);
     }
     PG_END_TRY();
 }
@@ -107,32 +107,58 @@ void hold_locks(Batch *batch) {
     hold_loading_locks(batch);
 }
 
+/*
+ * What may pass ends no import: what the leader was about to note is in memory still, and it is done again. Planning
+ * reads the file and writes much: it is tried as often as a chunk.
+ */
+bool is_tried_again(Batch *batch, const ErrorData *error) {
+    const int current = batch->current;
+
+    if (!may_pass(error)) {
+        return false;
+    }
+    if (batch->planning && current >= 0) {
+        const int tries = ++batch->tries[current];
+
+        ereport(LOG,
+                (errcode(error->sqlerrcode), errmsg("planning import " INT64_FORMAT " failed in attempt %d: %s",
+                                                    batch->members[current].id, tries, show_message(error->message))));
+        batch->later[current] = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), retry_pause(tries));
+        return tries <= import_of(&batch->loader, current)->options.max_retries;
+    }
+    log_trouble("go on with imports", error);
+    return true;
+}
+
+/* What is only in memory comes first, for the ledger may be what fails: then the rest is done again. */
 void take_error(Batch *batch, const ErrorData *error) {
     const int current = batch->current;
     int chunk_import;
     int64 chunk;
 
-    withdraw_attempt();
+    if (is_cancel(error)) {
+        take_cancel(batch);
+    } else if (!is_tried_again(batch, error)) {
+        for (int i = 0; i < batch->count; i++) {
+            if (!batch->ended[i] && (current < 0 || current == i)) {
+                fail_import(batch, i, error);
+            }
+        }
+    }
+    batch->planning = false;
     (void)abandoned_chunk(batch->loader.shared, 0, &chunk_import, &chunk);
     allow_others(batch->loader.shared);
     release_lock(suspect_lock());
-    if (is_cancel(error)) {
-        take_cancel(batch);
-        return;
-    }
-    for (int i = 0; i < batch->count; i++) {
-        if (!batch->ended[i] && (current < 0 || current == i)) {
-            fail_import(batch, i, error);
-        }
-    }
+    withdraw_attempt();
 }
 
-/* The next import that is to be planned, -1: none. */
+/* The next import that is to be planned now, -1: none. */
 int next_unplanned(const Batch *batch) {
     SharedBatch *shared = batch->loader.shared;
 
     for (int i = 0; i < batch->count; i++) {
-        if (!batch->ended[i] && !import_is_planned(shared, i) && !import_is_stopped(shared, i)) {
+        if (!batch->ended[i] && !import_is_planned(shared, i) && !import_is_stopped(shared, i) &&
+            (batch->later[i] == 0 || batch->later[i] <= GetCurrentTimestamp())) {
             return i;
         }
     }
@@ -231,7 +257,10 @@ Next advance(Batch *batch) {
     if (unplanned >= 0 && chunks_available(shared) < kPlanAhead * shared->slots) {
         batch->current = unplanned;
         give_up_referenced_keys();
+        batch->planning = true;
         plan_import(loader, batch->pool, unplanned);
+        batch->planning = false;
+        batch->tries[unplanned] = 0;
     } else if (analyze_early(batch)) {
         return Next::Again;
     } else if (take_chunk(shared, 0, false, &import, &number)) {
@@ -247,17 +276,21 @@ void run(Batch *batch) {
     const MemoryContext context =
         AllocSetContextCreate(TopMemoryContext, "movielens_ingest batch", ALLOCSET_DEFAULT_SIZES);
     volatile Next next = Next::Again;
-    volatile int errors = 0; /* one after the other: what cannot be written now, may be later */
+    ErrorData *volatile error = nullptr; /* of the round before */
+    volatile int errors = 0;             /* one after the other: what cannot be written now, may be later */
 
     do {
-        ErrorData *volatile error = nullptr;
-
         MemoryContextSwitchTo(context);
         PG_TRY();
         {
             if (errors > 1) {
-                (void)WaitLatch(MyLatch, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, kRefreshInterval, PG_WAIT_EXTENSION);
+                rest(kRest);
             }
+            if (error != nullptr) {
+                take_error(batch, error);
+                error = nullptr;
+            }
+            MemoryContextReset(context);
             batch->current = -1;
             require_postmaster();
             look_around(&batch->loader);
@@ -276,16 +309,10 @@ void run(Batch *batch) {
             errors += is_cancel(error) ? 0 : 1;
         }
         PG_END_TRY();
-        if (error != nullptr) {
-            if (errors > 1) {
-                ereport(LOG,
-                        (errcode(error->sqlerrcode), errmsg("leader of import " INT64_FORMAT " has to try again: %s",
-                                                            batch->loader.shared->id, show_message(error->message))));
-            }
-            take_error(batch, error);
+        if (errors > 1) {
+            log_trouble("go on with imports", error);
         }
-        MemoryContextReset(context);
-    } while (next != Next::Done);
+    } while (next != Next::Done || error != nullptr);
     MemoryContextSwitchTo(TopMemoryContext);
 }
 
@@ -322,42 +349,42 @@ void read_statuses(Batch *batch, int64 batch_id) {
     }
 }
 
-/* Members in their order, and the shared memory with what is known of them. */
-void prepare(Batch *batch, int64 batch_id) {
-    Loader *loader = &batch->loader;
-    dsm_handle segment;
+template <typename T> T *for_each_member(const Batch *batch) {
+    return static_cast<T *>(palloc0(sizeof(T) * Max(batch->count, 1)));
+}
 
-    begin_transaction(&loader->identity);
+void read_members(Batch *batch, int64 batch_id) {
     const MemoryContext transaction_context = MemoryContextSwitchTo(TopMemoryContext);
-    reopen_lost(&loader->ledger, batch_id);
-    batch->members = read_batch(&loader->ledger, batch_id, &batch->count);
-    batch->references = static_cast<uint32 *>(palloc0(sizeof(uint32) * Max(batch->count, 1)));
-    batch->ended = static_cast<bool *>(palloc0(sizeof(bool) * Max(batch->count, 1)));
-    batch->analyzed = static_cast<bool *>(palloc0(sizeof(bool) * Max(batch->count, 1)));
-    batch->cancel_seen = static_cast<bool *>(palloc0(sizeof(bool) * Max(batch->count, 1)));
-    batch->failures = static_cast<const ErrorData **>(palloc0(sizeof(ErrorData *) * Max(batch->count, 1)));
-    batch->indexed = static_cast<bool *>(palloc0(sizeof(bool) * Max(batch->count, 1)));
-    batch->unbuilt = static_cast<const ErrorData **>(palloc0(sizeof(ErrorData *) * Max(batch->count, 1)));
-    order_batch(&loader->ledger, batch->members, batch->count, batch->references);
+
+    reopen_lost(&batch->loader.ledger, batch_id);
+    batch->members = read_batch(&batch->loader.ledger, batch_id, &batch->count);
+    batch->references = for_each_member<uint32>(batch);
+    batch->ended = for_each_member<bool>(batch);
+    batch->analyzed = for_each_member<bool>(batch);
+    batch->cancel_seen = for_each_member<bool>(batch);
+    batch->failures = for_each_member<const ErrorData *>(batch);
+    batch->indexed = for_each_member<bool>(batch);
+    batch->unbuilt = for_each_member<const ErrorData *>(batch);
+    batch->tries = for_each_member<int>(batch);
+    batch->later = for_each_member<TimestampTz>(batch);
+    order_batch(&batch->loader.ledger, batch->members, batch->count, batch->references);
     MemoryContextSwitchTo(transaction_context);
-    commit_transaction();
+}
 
-    loader->shared = create_shared_batch(slot_count(batch), loader->ledger.files, batch_id, &segment);
-    for (int i = 0; i < batch->count; i++) {
-        add_shared_import(loader->shared, batch->members[i].id, batch->references[i]);
-    }
-    loader->leave = int64{kPlanAhead} * loader->shared->slots;
-    batch->pool = make_worker_pool(loader, segment);
-    hold_import_locks(batch);
+/* In one transaction, so that who has one of the rows locked and finds no segment there can cancel the import. */
+void take_over(Batch *batch, int64 batch_id, dsm_handle segment) {
+    const Ledger *ledger = &batch->loader.ledger;
 
-    /* In one transaction, so that who has one of the rows locked and finds no segment there can cancel the import. */
-    begin_transaction(&loader->identity);
-    lock_batch(&loader->ledger, batch_id);
-    (void)change_status(&loader->ledger, batch_id, kQueued, kProcessing);
-    mark_led(&loader->ledger, batch_id, segment);
+    lock_batch(ledger, batch_id);
+    (void)change_status(ledger, batch_id, kQueued, kProcessing);
+    mark_led(ledger, batch_id, segment);
     read_statuses(batch, batch_id);
     hold_loading_locks(batch);
-    commit_transaction();
+}
+
+void show_members(Batch *batch) {
+    Loader *loader = &batch->loader;
+
     for (int i = 0; i < batch->count; i++) {
         if (batch->members[i].completed) {
             set_loaded(loader->shared, i);
@@ -368,6 +395,25 @@ void prepare(Batch *batch, int64 batch_id) {
             show_old_progress(loader, i);
         }
     }
+}
+
+/* Members in their order, and the shared memory with what is known of them. */
+void prepare(Batch *batch, int64 batch_id) {
+    Loader *loader = &batch->loader;
+    dsm_handle segment;
+
+    note_patiently(&loader->identity, "read an import", [=]() { read_members(batch, batch_id); });
+    patiently("make the shared memory of an import", [&]() {
+        loader->shared = create_shared_batch(slot_count(batch), loader->ledger.files, batch_id, &segment);
+    });
+    for (int i = 0; i < batch->count; i++) {
+        add_shared_import(loader->shared, batch->members[i].id, batch->references[i]);
+    }
+    loader->leave = int64{kPlanAhead} * loader->shared->slots;
+    batch->pool = make_worker_pool(loader, segment);
+    hold_import_locks(batch);
+    note_patiently(&loader->identity, "begin an import", [=]() { take_over(batch, batch_id, segment); });
+    patiently("read how far imports are", [=]() { show_members(batch); });
     batch->refreshed = GetCurrentTimestamp();
 }
 
@@ -389,11 +435,11 @@ void end_unbegun(Batch *batch, int64 batch_id, const ErrorData *error) {
 
     ereport(LOG, (errcode(error->sqlerrcode),
                   errmsg("import " INT64_FORMAT " could not begin: %s", batch_id, show_message(error->message))));
-    begin_transaction(&loader->identity);
-    if (reopen_ledger(loader->ledger.files, &loader->ledger)) {
-        fail_abandoned_batch(&loader->ledger, batch_id, sqlstate_of(error), error->message);
-    }
-    commit_transaction();
+    note_patiently(&loader->identity, "write the end of an import that could not begin", [=]() {
+        if (reopen_ledger(loader->ledger.files, &loader->ledger)) {
+            fail_abandoned_batch(&loader->ledger, batch_id, unpack_sql_state(error->sqlerrcode), error->message);
+        }
+    });
 }
 
 } // namespace

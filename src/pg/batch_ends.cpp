@@ -2,6 +2,7 @@
 
 #include "pg/error_text.hpp"
 #include "pg/import_lock.hpp"
+#include "pg/patience.hpp"
 #include "pg/pg.hpp"
 #include "pg/shared_chunks.hpp"
 #include "pg/shared_progress.hpp"
@@ -62,15 +63,15 @@ void end_member(Batch *batch, int index, const char *status, const char *sqlstat
 
     /* A cancel from here on comes too late; it must not leave the import without an end. */
     HOLD_CANCEL_INTERRUPTS();
-    begin_transaction(&loader->identity);
-    if (reopen_ledger(loader->ledger.files, &loader->ledger)) {
-        const char *last = end_import(&loader->ledger, id, status, sqlstate, error);
-        completed = is_complete(last);
-    } else {
-        ereport(LOG,
-                (errmsg("extension \"movielens_ingest\" was dropped while import " INT64_FORMAT " was running", id)));
-    }
-    commit_transaction();
+    note_patiently(&loader->identity, "write the end of an import", [&]() {
+        if (reopen_ledger(loader->ledger.files, &loader->ledger)) {
+            const char *last = end_import(&loader->ledger, id, status, sqlstate, error);
+            completed = is_complete(last);
+        } else {
+            ereport(LOG, (errmsg("extension \"movielens_ingest\" was dropped while import " INT64_FORMAT " was running",
+                                 id)));
+        }
+    });
 
     batch->ended[index] = true;
     set_shared_phase(loader->shared, index, Phase::Ended);

@@ -23,6 +23,9 @@ struct Batch {
     const ErrorData **unbuilt;  /* by index: why one of its indexes is missing that was put off; null: none is */
     int current;                /* the import that an error now would end, -1: all of them */
     WorkerPool *pool;
+    bool planning;      /* the file of the current import */
+    int *tries;         /* by index: plannings that failed, one after the other, because of something that may pass, */
+    TimestampTz *later; /* and until when the next one waits */
     TimestampTz refreshed; /* when the counts were last written */
 };
 

@@ -1,6 +1,7 @@
 #include "pg/chunk_attempt.hpp"
 
 #include "pg/chunk_writer.hpp"
+#include "pg/patience.hpp"
 #include "pg/pg.hpp"
 #include "pg/progress.hpp"
 #include "pg/shared_chunks.hpp"
@@ -23,6 +24,15 @@ void set_constraints_immediate() {
     AfterTriggerSetState(statement);
 }
 
+/* In a transaction. */
+void uncount() {
+    Ledger ledger;
+
+    if (can_open_ledger_now(busy->ledger.files) && reopen_ledger(busy->ledger.files, &ledger)) {
+        uncount_attempt(&ledger, busy_chunk_id, busy_with_it);
+    }
+}
+
 /*
  * In the exit of a process that was told to end within an attempt: that is no crash. Others may hold what it would have
  * to wait for, and nothing could interrupt it here; then the chunk is taken for one that the server crashed in. Core
@@ -35,7 +45,10 @@ void withdraw_at_exit(int, Datum) {
     AbortOutOfAnyTransaction();
     /* Nothing could interrupt the wait for a standby either. */
     SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION);
-    withdraw_attempt();
+    begin_transaction(&busy->identity);
+    uncount();
+    commit_transaction();
+    busy = nullptr;
 }
 
 /* Whatever synchronous_commit is: the count is to be there after a crash that the work brings about. */
@@ -81,9 +94,9 @@ bool begin_attempt_at(Loader *loader, const Import *import, int64 number, Compan
         *chunk = loader->next;
         return true;
     }
-    begin_transaction(&loader->identity);
-    const bool pending = count_attempt(loader, import, number, company, chunk);
-    commit_transaction();
+    bool pending = false;
+    note_patiently(&loader->identity, "count an attempt at a chunk",
+                   [&]() { pending = count_attempt(loader, import, number, company, chunk); });
     if (pending) {
         note_begun(loader, chunk->id);
     }
@@ -142,19 +155,12 @@ ErrorData *try_chunk(Loader *loader, const Import *import, const LedgerChunk *ch
 void forget_attempt() { busy = nullptr; }
 
 void withdraw_attempt() {
-    Loader *loader = busy;
-    Ledger ledger;
-
-    if (loader == nullptr) {
+    if (busy == nullptr) {
         return;
     }
+    busy->next_begun = false;
+    note_patiently(&busy->identity, "take back the count of an attempt", uncount);
     busy = nullptr;
-    loader->next_begun = false;
-    begin_transaction(&loader->identity);
-    if (can_open_ledger_now(loader->ledger.files) && reopen_ledger(loader->ledger.files, &ledger)) {
-        uncount_attempt(&ledger, busy_chunk_id, busy_with_it);
-    }
-    commit_transaction();
 }
 
 } // namespace movielens_ingest::pg

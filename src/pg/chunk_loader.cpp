@@ -5,6 +5,7 @@
 #include "pg/chunk_attempt.hpp"
 #include "pg/error_text.hpp"
 #include "pg/import_lock.hpp"
+#include "pg/patience.hpp"
 #include "pg/pg.hpp"
 #include "pg/progress.hpp"
 #include "pg/referenced_keys.hpp"
@@ -96,10 +97,11 @@ bool end_attempt(Loader *loader, int import, const LedgerChunk *chunk, const Err
                   errmsg("chunk " INT64_FORMAT " of import " INT64_FORMAT " failed in attempt %d: %s", number, of->id,
                          chunk->attempts, show_message(error->message)),
                   error->detail != nullptr ? errdetail_internal("%s", show_message(error->detail)) : 0));
-    begin_transaction(&loader->identity);
-    const bool pending = fail_attempt(&loader->ledger, of->id, number, sqlstate_of(error), error->message, max_retries,
-                                      put_off || cancelled);
-    commit_transaction();
+    bool pending = false;
+    note_patiently(&loader->identity, "note how an attempt at a chunk failed", [&]() {
+        pending = fail_attempt(&loader->ledger, of->id, number, unpack_sql_state(error->sqlerrcode), error->message,
+                               max_retries, put_off || cancelled);
+    });
     forget_attempt();
 
     end->how = pending ? ChunkEnd::How::Left : ChunkEnd::How::Failed;

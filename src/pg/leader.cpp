@@ -5,6 +5,7 @@
 #include "pg/batch.hpp"
 #include "pg/import_lock.hpp"
 #include "pg/ledger.hpp"
+#include "pg/patience.hpp"
 #include "pg/pg.hpp"
 #include "pg/queue.hpp"
 #include "pg/seat.hpp"
@@ -58,16 +59,19 @@ bool take_lead(const LeaderArguments *arguments) {
 void lead(const LeaderArguments *arguments) {
     Ledger ledger;
 
-    if (!take_lead(arguments)) {
+    bool wanted = false;
+    patiently("take the lead of an import", [&]() { wanted = take_lead(arguments); });
+    if (!wanted) {
         return;
     }
     notify_launcher();
-    if (!call_has_committed(arguments)) {
+    patiently("wait for the call that made an import", [&]() { wanted = call_has_committed(arguments); });
+    if (!wanted) {
         return;
     }
-    begin_transaction(&arguments->identity);
-    const bool found = reopen_ledger(arguments->files, &ledger);
-    commit_transaction();
+    bool found = false;
+    note_patiently(&arguments->identity, "find the ledger",
+                   [&]() { found = reopen_ledger(arguments->files, &ledger); });
     if (found) {
         lead_batch(&arguments->identity, &ledger, arguments->batch_id);
         begin_transaction(&arguments->identity);
@@ -80,12 +84,12 @@ void lead(const LeaderArguments *arguments) {
 void end_unborn(const Identity *identity, const LeaderArguments *unborn) {
     Ledger ledger;
 
-    begin_transaction(identity);
-    if (reopen_ledger(unborn->files, &ledger) && !lock_is_held(leader_lock(unborn->files, unborn->batch_id))) {
-        fail_abandoned_batch(&ledger, unborn->batch_id, unpack_sql_state(ERRCODE_INSUFFICIENT_RESOURCES),
-                             "the leader of the import could not connect to the database");
-    }
-    commit_transaction();
+    note_patiently(identity, "write the end of an import whose leader could not connect", [&]() {
+        if (reopen_ledger(unborn->files, &ledger) && !lock_is_held(leader_lock(unborn->files, unborn->batch_id))) {
+            fail_abandoned_batch(&ledger, unborn->batch_id, unpack_sql_state(ERRCODE_INSUFFICIENT_RESOURCES),
+                                 "the leader of the import could not connect to the database");
+        }
+    });
 }
 
 } // namespace
@@ -123,6 +127,6 @@ extern "C" void movielens_ingest_leader_main(Datum) {
     } else if (visit.unborn.batch_id != 0) {
         end_unborn(&arguments->identity, &visit.unborn);
     }
-    move_queue(files, &arguments->identity, true);
+    patiently("move the queue on", [=]() { move_queue(files, &arguments->identity, true); });
     give_up_seat();
 }

@@ -1,5 +1,6 @@
 #include "pg/patience.hpp"
 
+#include "pg/error_text.hpp"
 #include "pg/subtransaction.hpp"
 
 namespace movielens_ingest::pg {
@@ -55,7 +56,7 @@ void log_trouble(const char *what, const ErrorData *error) {
     }
     logged = now;
     sqlerrcode = error->sqlerrcode;
-    ereport(LOG, (errcode(error->sqlerrcode), errmsg("could not %s: %s", what, error->message),
+    ereport(LOG, (errcode(error->sqlerrcode), errmsg("could not %s: %s", what, show_message(error->message)),
                   errdetail("It is tried again until it succeeds.")));
 }
 

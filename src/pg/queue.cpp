@@ -1,5 +1,6 @@
 #include "pg/queue.hpp"
 
+#include "pg/error_text.hpp"
 #include "pg/identity.hpp"
 #include "pg/import_lock.hpp"
 #include "pg/patience.hpp"
@@ -56,8 +57,8 @@ void queue_or_report(const Identity *identity, const Ledger *ledger, int64 batch
     PG_CATCH();
     {
         const ErrorData *error = abort_transaction(context);
-        ereport(LOG, (errcode(error->sqlerrcode),
-                      errmsg("could not go on with import " INT64_FORMAT ": %s", batch_id, error->message)));
+        ereport(LOG, (errcode(error->sqlerrcode), errmsg("could not go on with import " INT64_FORMAT ": %s", batch_id,
+                                                         show_message(error->message))));
     }
     PG_END_TRY();
 }

@@ -1,6 +1,7 @@
 #include "pg/worker_pool.hpp"
 
 #include "pg/background_process.hpp"
+#include "pg/patience.hpp"
 #include "pg/pg.hpp"
 #include "pg/shared_chunks.hpp"
 #include "pg/worker.hpp"
@@ -47,11 +48,13 @@ void return_chunk(WorkerPool *pool, int index, int64 number) {
     Loader *leader = pool->leader;
     const Import *import = import_of(leader, index);
 
-    begin_transaction(&leader->identity);
     /* When the worker had committed before it was lost, the chunk is not Pending, and this does nothing. */
-    (void)fail_lost_attempt(&leader->ledger, import->id, number, unpack_sql_state(ERRCODE_ADMIN_SHUTDOWN),
-                            "the worker that was loading the chunk was terminated", import->options.max_retries);
-    commit_transaction();
+    HOLD_CANCEL_INTERRUPTS(); /* nobody else knows of it any more */
+    note_patiently(&leader->identity, "note that a worker was lost", [=]() {
+        (void)fail_lost_attempt(&leader->ledger, import->id, number, unpack_sql_state(ERRCODE_ADMIN_SHUTDOWN),
+                                "the worker that was loading the chunk was terminated", import->options.max_retries);
+    });
+    RESUME_CANCEL_INTERRUPTS();
 }
 
 } // namespace
