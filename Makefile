@@ -74,6 +74,7 @@ SOURCES = \
 	src/pg/patience.cpp \
 	src/pg/piece_former.cpp \
 	src/pg/piece_writer.cpp \
+	src/pg/planned_insert.cpp \
 	src/pg/planner.cpp \
 	src/pg/progress.cpp \
 	src/pg/queue.cpp \

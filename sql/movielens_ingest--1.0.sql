@@ -286,6 +286,12 @@ AS 'MODULE_PATHNAME', '_inserting';
 COMMENT ON FUNCTION @extschema@._inserting(integer)
     IS 'internal: tells the process that loads a chunk which record its INSERT statement is at';
 
+CREATE FUNCTION @extschema@._records() RETURNS SETOF record
+LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 30000
+AS 'MODULE_PATHNAME', '_records';
+COMMENT ON FUNCTION @extschema@._records()
+    IS 'internal: the records of a chunk, for the INSERT statement of the process that loads it';
+
 CREATE FUNCTION @extschema@.ml_import(
     path           text,
     target         regclass DEFAULT NULL,
@@ -671,8 +677,8 @@ GRANT EXECUTE ON FUNCTION
     TO PUBLIC;
 -- These run as whoever imports, or looks.
 GRANT EXECUTE ON FUNCTION
-    @extschema@._inserting(integer), @extschema@._live_imports(), @extschema@._progress_lines(bigint[]),
-    @extschema@._summary_lines(bigint[])
+    @extschema@._inserting(integer), @extschema@._records(), @extschema@._live_imports(),
+    @extschema@._progress_lines(bigint[]), @extschema@._summary_lines(bigint[])
     TO PUBLIC;
 -- Reading files of the server is for the roles that COPY would let do it.
 GRANT EXECUTE ON ROUTINE

@@ -15,8 +15,8 @@ namespace movielens_ingest::pg {
 
 namespace {
 
-void make_writer(ChunkWork *work, const Loader *loader, const Import *import) {
-    const WriterChoice choice = choose_writer(work->target, import->columns, import->column_count);
+WriterKind make_writer(ChunkWork *work, const Loader *loader, const Import *import) {
+    const WriterChoice choice = choose_writer(work->target, import);
 
     work->foreign_keys = choice.foreign_keys;
     if (choice.foreign_keys == NIL) {
@@ -28,9 +28,10 @@ void make_writer(ChunkWork *work, const Loader *loader, const Import *import) {
         work->writer = make_heap_writer(work->target, columns, choice.kind == WriterKind::Pages);
     } else {
         work->former = make_tuple_former(import, work->target, TupleShape::Fields);
-        work->writer =
-            make_spi_writer(work->target, import, formed_desc(work->former), get_rel_namespace(loader->ledger.files));
+        work->writer = make_spi_writer(work->target, import, formed_desc(work->former), choice.elsewhere,
+                                       get_rel_namespace(loader->ledger.files));
     }
+    return choice.kind;
 }
 
 } // namespace
@@ -46,9 +47,11 @@ ChunkCounts write_chunk(Loader *loader, const Import *import, const LedgerChunk 
     work.rejects = make_reject_buffer(loader, import, chunk);
     work.references_itself = self_reference_keys(work.target) != NIL;
     make_contexts(&work);
-    make_writer(&work, loader, import);
+    const WriterKind kind = make_writer(&work, loader, import);
 
-    RecordReader *reader = open_record_reader(import, &chunk->chunk);
+    /* A statement has its own costs, on other servers above all, and what it fires is to see as much as with COPY. */
+    const PieceSize size = kind == WriterKind::Spi ? PieceSize::Whole : PieceSize::InCache;
+    RecordReader *reader = open_record_reader(import, &chunk->chunk, size);
     report_work(&work, 0);
     while (read_piece(reader, &work.piece)) {
         form_piece(&work);

@@ -3,6 +3,7 @@
 #include "pg/background_process.hpp"
 #include "pg/error_text.hpp"
 #include "pg/import_lock.hpp"
+#include "pg/planned_insert.hpp"
 #include "pg/progress.hpp"
 #include "pg/session.hpp"
 #include "pg/settings.hpp"
@@ -91,7 +92,7 @@ List *deferrable_indexes(Relation target, LOCKMODE lock, LOCKMODE released) {
     List *found = NIL;
     ListCell *cell;
 
-    if (target->rd_rel->relam != HEAP_TABLE_AM_OID || has_trigger(target)) {
+    if (target->rd_rel->relam != HEAP_TABLE_AM_OID || has_trigger(target) || is_kept_elsewhere(target)) {
         return NIL;
     }
     foreach (cell, RelationGetIndexList(target)) {

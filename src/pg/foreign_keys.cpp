@@ -2,6 +2,7 @@
 
 #include "pg/key_set.hpp"
 #include "pg/pg.hpp"
+#include "pg/planned_insert.hpp"
 #include "pg/referenced_keys.hpp"
 #include "pg/row_description.hpp"
 #include "pg/tuple_value.hpp"
@@ -13,6 +14,14 @@ namespace {
 struct KeyColumns {
     Form_pg_attribute attributes[INDEX_MAX_KEYS];
 };
+
+bool is_referenced_elsewhere(const ForeignKey *key) {
+    Relation referenced = table_open(key->referenced, AccessShareLock);
+    const bool elsewhere = is_kept_elsewhere(referenced);
+
+    table_close(referenced, AccessShareLock);
+    return elsewhere;
+}
 
 /* Null, or why the trigger's query cannot be asked for many keys at once. */
 const char *only_by_trigger(Relation target, const ForeignKey *key) {
@@ -31,6 +40,9 @@ const char *only_by_trigger(Relation target, const ForeignKey *key) {
             !IsBinaryCoercible(getBaseType(attribute->atttypid), right)) {
             return "a foreign key does not compare plain columns by plain equality";
         }
+    }
+    if (is_referenced_elsewhere(key)) {
+        return "a foreign key references a table whose rows are kept elsewhere";
     }
     return nullptr;
 }

@@ -34,6 +34,11 @@ Identity current_identity() {
 void connect_as(const Identity *identity) {
     BackgroundWorkerInitializeConnectionByOid(identity->database, identity->authenticated_user, 0);
 
+    /* As every session does it (InitPostgres): what these hook into is to happen to an import too. */
+    StartTransactionCommand();
+    process_session_preload_libraries();
+    CommitTransactionCommand();
+
     StartTransactionCommand();
     require_role(identity->user);
     if (OidIsValid(identity->session_user)) {

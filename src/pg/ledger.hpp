@@ -48,6 +48,7 @@ struct Import {
     bool *force_not_null; /* by column: the null string is text without quotes too */
     core::LineEnd line_end;
     bool unlogged;     /* the target is, or its partitions are: a crash empties it */
+    bool elsewhere;    /* at the call, others than the server's executor inserted into the target */
     int64 rows;        /* data records, -1: not planned to the end */
     int64 data_start;  /* byte offset of the first data record */
     int64 data_line;   /* its physical line */

@@ -172,10 +172,10 @@ int64 add_import(const Ledger *ledger, const Import *import) {
          param(user), param(user_name),
          param(psprintf("{\"device\": " INT64_FORMAT ", \"inode\": " INT64_FORMAT ", \"modified\": " INT64_FORMAT
                         ", \"line_end\": \"%s\", \"data_start\": " INT64_FORMAT ", \"data_line\": " INT64_FORMAT
-                        ", \"target_oid\": %u}",
+                        ", \"target_oid\": %u, \"elsewhere\": %s}",
                         import->file.device, import->file.inode, import->file.modified,
                         kLineEnds[static_cast<int>(import->line_end)], import->data_start, import->data_line,
-                        import->target_oid))});
+                        import->target_oid, import->elsewhere ? "true" : "false"))});
     const int64 id = result_int64(0, 1);
     run_statement(ledger, "INSERT INTO ledger._callers VALUES ($1, $2, $3, $4)",
                   {param(id), param(user), param(GetSessionUserId()), param(GetAuthenticatedUserId())});
@@ -259,7 +259,8 @@ bool read_import(const Ledger *ledger, int64 id, Import *import) {
                       " (plan ->> 'device')::bigint, (plan ->> 'inode')::bigint, (plan ->> 'modified')::bigint,"
                       " (plan ->> 'data_start')::bigint, (plan ->> 'data_line')::bigint,"
                       " (plan ->> 'target_oid')::bigint, dataset_id, coalesce(row_count, -1),"
-                      " coalesce((plan ->> 'unlogged')::boolean, false)::integer::bigint"
+                      " coalesce((plan ->> 'unlogged')::boolean, false)::integer::bigint,"
+                      " (plan ->> 'elsewhere')::boolean::integer::bigint"
                       " FROM ledger.uploaded_files JOIN ledger._callers ON uploaded_file_id = id WHERE id = $1",
                       {param(id)}) == 0) {
         end_statement(&scope);
@@ -279,6 +280,7 @@ bool read_import(const Ledger *ledger, int64 id, Import *import) {
     import->batch_id = result_int64(0, 11);
     import->rows = result_int64(0, 12);
     import->unlogged = result_int64(0, 13) != 0;
+    import->elsewhere = result_int64(0, 14) != 0;
 
     read_options(ledger, context, import);
     import->encoding = pg_char_to_encoding(import->options.encoding);

@@ -108,6 +108,11 @@ ErrorData *try_range(Search *search, int from, int to) {
     range->excluded_before = work->counts.rejected + work->counts.skipped;
     ErrorData *error = try_in_subtransaction(write_range, search);
 
+    if (error != nullptr && work->writer->will_tell_more(error)) {
+        free_error(error);
+        report_work(work, bytes_behind(work, to - 1)); /* it ended with the subtransaction */
+        error = try_in_subtransaction(write_range, search);
+    }
     if (error == nullptr) {
         work->counts.loaded += range->inserted;
         work->counts.skipped += range->skipped;

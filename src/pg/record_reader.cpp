@@ -12,13 +12,20 @@ namespace movielens_ingest::pg {
 namespace {
 
 constexpr size_t kPieceSize = 16 * 1024 * 1024;
-/* So few that what is made of them stays in the processor's cache; but each piece takes a subtransaction. */
-constexpr int kPieceRecords = 4096;
-constexpr int kMostPieces = 32; /* of a chunk, as long as no piece gets more than */
+constexpr int kPieceRecords = 4096; /* in the cache; but each piece takes a subtransaction */
+constexpr int kMostPieces = 32;     /* of a chunk, as long as no piece gets more than */
 constexpr int kMostPieceRecords = 250000;
 constexpr int kPieceFields = 1000000;
 /* With its line end: one that is refused has to fit into a row of rejected_rows, beside the reason. */
 constexpr size_t kLongestRecord = 1024 * 1024 * 1024 - 64 * 1024;
+
+/* Of a chunk of so many records. */
+int most_records(uint64 records, PieceSize size) {
+    if (size == PieceSize::InCache) {
+        records = Max(records / kMostPieces + 1, static_cast<uint64>(kPieceRecords));
+    }
+    return static_cast<int>(Min(records, static_cast<uint64>(kMostPieceRecords)));
+}
 
 } // namespace
 
@@ -154,7 +161,7 @@ size_t scan_records(RecordReader *reader, size_t size, bool ends_chunk) {
 
 } // namespace
 
-RecordReader *open_record_reader(const Import *import, const core::Chunk *chunk) {
+RecordReader *open_record_reader(const Import *import, const core::Chunk *chunk, PieceSize size) {
     auto *reader = static_cast<RecordReader *>(palloc0(sizeof(RecordReader)));
 
     reader->import = import;
@@ -167,9 +174,8 @@ RecordReader *open_record_reader(const Import *import, const core::Chunk *chunk)
     reader->buffer = static_cast<char *>(palloc(reader->buffer_size));
     reader->fields = Max(import->column_count, 1);
     reader->line_end_size = dialect_of(import).line_end == core::LineEnd::CrLf ? 2 : 1;
-    const auto records = static_cast<int>(
-        Min((chunk->end_row - chunk->start_row) / kMostPieces + 1, static_cast<uint64>(kMostPieceRecords)));
-    reader->most_records = Max(Min(Max(kPieceRecords, records), kPieceFields / reader->fields), 1);
+    reader->most_records =
+        Max(Min(most_records(chunk->end_row - chunk->start_row + 1, size), kPieceFields / reader->fields), 1);
     reader->capacity = Min(1024, reader->most_records);
     reader->records = static_cast<RecordPlace *>(palloc(sizeof(RecordPlace) * static_cast<Size>(reader->capacity)));
     reader->ends = static_cast<uint32 *>(palloc(room_for_ends(reader)));

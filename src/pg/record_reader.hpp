@@ -44,11 +44,16 @@ inline Piece piece_of_record(const char *bytes, const RecordPlace *record) {
 
 struct RecordReader;
 
-/* Opens the file, in the current transaction; memory comes from the current context. Raises 55000 if it has changed. */
-RecordReader *open_record_reader(const Import *import, const core::Chunk *chunk);
+/*
+ * How large pieces are. Each is up to 16 MB, a million fields and 250,000 records. InCache: and 4,096 records (more of
+ * a chunk that would take more than 32), so that what is made of them stays in the processor's cache.
+ */
+enum class PieceSize : uint8_t { InCache, Whole };
 
-/* The next piece: up to 16 MB, a million fields, and 4,096 records (more of a chunk that would take more than 32).
- * False: there is no more. */
+/* Opens the file, in the current transaction; memory comes from the current context. Raises 55000 if it has changed. */
+RecordReader *open_record_reader(const Import *import, const core::Chunk *chunk, PieceSize size);
+
+/* The next piece. False: there is no more. */
 bool read_piece(RecordReader *reader, Piece *piece);
 
 /* Bytes of the chunk that have been read. */

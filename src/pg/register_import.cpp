@@ -8,6 +8,7 @@
 #include "pg/settings.hpp"
 #include "pg/record_text.hpp"
 #include "pg/source_file.hpp"
+#include "pg/spi_writer.hpp"
 #include "pg/target.hpp"
 #include "pg/target_storage.hpp"
 #include "pg/writer_choice.hpp"
@@ -114,7 +115,10 @@ Import register_import(Oid schema, const char *path, Oid target_oid, const Impor
 
     Relation target = table_open(import.target_oid, NoLock);
     import.unlogged = require_storage(target, options);
-    (void)choose_writer(target, import.columns, import.column_count);
+    import.elsewhere = choose_writer(target, &import).elsewhere;
+    if (import.elsewhere) {
+        require_plannable(target, &import, schema);
+    }
     table_close(target, NoLock);
     require_new_file(&ledger, &import);
     import.batch_id = batch_id;

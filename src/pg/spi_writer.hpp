@@ -1,7 +1,7 @@
 /*
  * spi_writer.hpp - the way into everything else that the server can insert into: an INSERT statement, with triggers,
- * policies, partitions, views and foreign tables. Its SELECT reads the records from a tuplestore (as a trigger reads
- * its transition tables), and tells us through _inserting() which one it is at.
+ * policies, partitions, views and foreign tables, and into tables whose rows others keep. Its SELECT reads the records
+ * from a tuplestore, and tells us through _inserting() which one it is at.
  */
 #pragma once
 
@@ -11,7 +11,13 @@
 
 namespace movielens_ingest::pg {
 
-/* In the current memory context. desc: of the tuples, of shape Fields. schema: that of the extension. */
-Writer *make_spi_writer(Relation target, const Import *import, TupleDesc desc, Oid schema);
+/*
+ * In the current memory context. desc: of the tuples, of shape Fields. elsewhere: others than the server's executor
+ * insert. schema: that of the extension.
+ */
+Writer *make_spi_writer(Relation target, const Import *import, TupleDesc desc, bool elsewhere, Oid schema);
+
+/* Plans the statement of such a writer, for the error that it may raise. */
+void require_plannable(Relation target, const Import *import, Oid schema);
 
 } // namespace movielens_ingest::pg

@@ -152,6 +152,16 @@ RangeTblEntry *insert_entry(Relation target, const Bitmapset *columns) {
     return entry;
 }
 
+bool has_insert_rule(Relation target) {
+    const RuleLock *rules = target->rd_rules;
+    bool found = false;
+
+    for (int i = 0; rules != nullptr && i < rules->numLocks; i++) {
+        found |= rules->rules[i]->event == CMD_INSERT && rules->rules[i]->enabled != RULE_DISABLED;
+    }
+    return found;
+}
+
 bool can_be_analyzed(Oid target) {
     const char kind = get_rel_relkind(target);
 

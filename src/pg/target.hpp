@@ -29,6 +29,9 @@ Bitmapset *column_numbers(Relation target, const char *const *columns, int colum
  */
 RangeTblEntry *insert_entry(Relation target, const Bitmapset *columns);
 
+/* An INSERT may invoke a rule. */
+bool has_insert_rule(Relation target);
+
 /* It is a table of this database. */
 bool can_be_analyzed(Oid target);
 

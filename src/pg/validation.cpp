@@ -53,7 +53,7 @@ void validate_records(void *argument) {
         make_tuple_former(import, work.target, rows_are_final(work.target) ? TupleShape::Known : TupleShape::Fields);
     make_contexts(&work);
 
-    RecordReader *reader = open_record_reader(import, &validation->chunk.chunk);
+    RecordReader *reader = open_record_reader(import, &validation->chunk.chunk, PieceSize::InCache);
     report_work(&work, 0);
     while (read_piece(reader, &work.piece)) {
         form_piece(&work);

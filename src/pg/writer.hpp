@@ -43,6 +43,9 @@ class Writer {
      */
     virtual void write(RecordRange *range) = 0;
 
+    /* Another try at the records of such an error, in another way, will tell more of why they cannot be inserted. */
+    virtual bool will_tell_more(const ErrorData *) { return false; }
+
     /* Behind the last record of the chunk. */
     virtual void finish() = 0;
 

@@ -3,7 +3,9 @@
 #include "pg/foreign_keys.hpp"
 #include "pg/heap_pages.hpp"
 #include "pg/pg.hpp"
+#include "pg/planned_insert.hpp"
 #include "pg/settings.hpp"
+#include "pg/target.hpp"
 
 namespace movielens_ingest::pg {
 
@@ -128,24 +130,49 @@ const char *only_by_spi(Relation target, const char *const *columns, int column_
 
 /* COPY does not invoke rules, and an INSERT statement cannot do without them. */
 void require_no_rules(Relation target) {
-    const RuleLock *rules = target->rd_rules;
+    if (has_insert_rule(target)) {
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("cannot import into table \"%s\" with a rule for INSERT by writer \"spi\"",
+                               RelationGetRelationName(target))));
+    }
+}
 
-    for (int i = 0; rules != nullptr && i < rules->numLocks; i++) {
-        if (rules->rules[i]->event == CMD_INSERT && rules->rules[i]->enabled != RULE_DISABLED) {
-            ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                            errmsg("cannot import into table \"%s\" with a rule for INSERT by writer \"spi\"",
-                                   RelationGetRelationName(target))));
-        }
+/* When a server loses the rows of an unlogged table, only the witness of its own tables goes with them. */
+void require_witness(const Import *import) {
+    if (import->unlogged && !import->options.at_least_once) {
+        ereport(ERROR,
+                (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                 errmsg("records cannot be loaded exactly once into unlogged table %s", import->target),
+                 errdetail("Its rows are kept elsewhere, and this server does not learn when a crash takes them."),
+                 errhint("With at_least_once => true it is loaded; a failure may then leave some records in it twice, "
+                         "or lose some.")));
+    }
+}
+
+/* A library that only the caller's session had loaded is not here to take its rows. */
+void require_still_elsewhere(const Import *import, bool elsewhere) {
+    if (import->elsewhere && !elsewhere) {
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("the rows of table %s were kept elsewhere when its import was called", import->target),
+                        errdetail("In the processes of the import, the server inserts into the table itself."),
+                        errhint("The library that keeps the rows has to be in shared_preload_libraries or "
+                                "session_preload_libraries.")));
     }
 }
 
 } // namespace
 
-WriterChoice choose_writer(Relation target, const char *const *columns, int column_count) {
+WriterChoice choose_writer(Relation target, const Import *import) {
     const WriterSetting setting = writer_setting();
-    WriterChoice choice = {WriterKind::Pages, NIL};
-    const char *why = only_by_spi(target, columns, column_count, &choice.foreign_keys);
+    WriterChoice choice = {WriterKind::Pages, NIL, false};
+    const char *why = only_by_spi(target, import->columns, import->column_count, &choice.foreign_keys);
+    const PlannedInsert planned = plan_insert(target, import->columns, import->column_count);
 
+    choice.elsewhere = planned.by == InsertedBy::Other;
+    require_still_elsewhere(import, choice.elsewhere);
+    if (why == nullptr || choice.elsewhere) {
+        why = planned.why;
+    }
     if (why != nullptr) {
         choice.kind = WriterKind::Spi;
     } else if (!takes_whole_pages(target)) {
@@ -169,6 +196,9 @@ WriterChoice choose_writer(Relation target, const char *const *columns, int colu
     if (choice.kind == WriterKind::Spi) {
         choice.foreign_keys = NIL; /* the statement fires their triggers */
         require_no_rules(target);
+        if (choice.elsewhere) {
+            require_witness(import);
+        }
     }
     ereport(DEBUG1, (why == nullptr ? errmsg_internal("table \"%s\" is written by %s", RelationGetRelationName(target),
                                                       name_of(choice.kind))

@@ -1,6 +1,6 @@
 /*
- * writer_choice.hpp - which way a table takes: pages where that writer can keep its every rule, else multi_insert,
- * else spi.
+ * writer_choice.hpp - which way a table takes: pages where that writer can keep its every rule and the planner agrees
+ * that rows go there, else multi_insert, else spi.
  */
 #pragma once
 
@@ -16,12 +16,13 @@ enum class WriterKind : uint8_t { Pages, MultiInsert, Spi };
 struct WriterChoice {
     WriterKind kind;
     List *foreign_keys; /* to be checked as a set, as find_foreign_keys() has them; none for Spi */
+    bool elsewhere;     /* others than the server's executor insert into the table; then it is Spi */
 };
 
 /*
  * By the setting movielens_ingest.writer, and by the table. Shows the choice at DEBUG1. Raises 0A000 when the writer
  * that is set cannot write the table, and for a table that none can.
  */
-WriterChoice choose_writer(Relation target, const char *const *columns, int column_count);
+WriterChoice choose_writer(Relation target, const Import *import);
 
 } // namespace movielens_ingest::pg
