@@ -85,7 +85,9 @@ void require_no_code_of_others(const Check *check, Relation table) {
 void check_table(const Check *check, const RangeTblEntry *entry) {
     bool known = is_built_in(entry->relid) || is_listed(check, RelationRelationId, entry->relid);
 
-    if (!known && OidIsValid(check->extension) && entry->relkind == RELKIND_RELATION) {
+    /* EXCLUDED has the OID of the table, and is called a composite type (transformOnConflictClause). */
+    const bool is_table = entry->relkind == RELKIND_RELATION || entry->relkind == RELKIND_COMPOSITE_TYPE;
+    if (!known && OidIsValid(check->extension) && is_table) {
         Relation table = table_open(entry->relid, NoLock); /* the parser has locked it */
         if (is_of_extension(check, RelationRelationId, entry->relid)) {
             known = true;
