@@ -139,7 +139,7 @@ SELECT line_number, message, raw_line FROM rejected_rows WHERE uploaded_file_id 
 \! printf 'x"b\n\246\r\nx,y,1,z\nx,y,2,z\n' > "$D/data.csv"
 SELECT ml_import(:'file', 'imported', header => false, force => true) AS id \gset
 SELECT status, success_count, error_count FROM ml_wait(:id);
-SELECT line_number, sqlstate, raw_line FROM rejected_rows WHERE uploaded_file_id = :id ORDER BY row_number;
+SELECT line_number, sqlstate, replace(raw_line, E'\r', '\r') AS raw_line FROM rejected_rows WHERE uploaded_file_id = :id ORDER BY row_number;
 
 -- A file of no records.
 \! : > "$D/data.csv"
