@@ -122,11 +122,12 @@ const char *why_not_planned_file(const Import *import) {
     struct stat status;
 
     if (stat(import->path, &status) != 0) {
-        return psprintf("could not stat file \"%s\": %s", import->path, strerror(errno));
+        const int error = errno;
+        return psprintf("could not stat file \"%s\": %s", show_name(import->path), strerror(error));
     }
     const FileIdentity found = identity_of(&status);
     if (!S_ISREG(status.st_mode) || !is_same_file(&found, &import->file)) {
-        return psprintf("file \"%s\" has changed since, or is a copy", import->path);
+        return psprintf("file \"%s\" has changed since, or is a copy", show_name(import->path));
     }
     return nullptr;
 }
