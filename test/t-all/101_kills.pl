@@ -228,7 +228,7 @@ sql(qq(
 	CREATE TABLE large (a bigint, b text); CREATE TABLE copied.large (LIKE large);
 	COPY (SELECT g AS a, repeat('x', 80) AS b FROM generate_series(1, 1200000) g) TO '$path' (FORMAT csv, HEADER);
 	COPY copied.large FROM '$path' (FORMAT csv, HEADER)));
-add_gate($node, 'process_chunks', 'NEW.chunk_number = 4');
+add_ledger_gate($node, 'process_chunks', 'chunk_number <> 4');
 my $gate = close_gate($node);
 my $id = start_import($node, $path, 'large', 'chunk_size => 200000, min_chunks => 1, max_workers => 2');
 poll($node, "SELECT count(*) = 3 FROM process_chunks WHERE uploaded_file_id = $id AND status = 'Completed'", 'the first chunks are loaded');

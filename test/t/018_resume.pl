@@ -172,7 +172,7 @@ sub unplanned_import
 {
 	my ($file) = @_;
 	sql('TRUNCATE t');
-	add_gate($node, 'process_chunks');
+	add_ledger_gate($node, 'process_chunks');
 	$gate = close_gate($node);
 	$id = start_import($node, $file, 't', $options);
 	wait_at_gate($node, 1);
@@ -180,7 +180,7 @@ sub unplanned_import
 	sql('SELECT pg_terminate_backend(' . pid_of('leader') . ')');
 	processes_gone($node);
 	open_gate($gate);
-	sql('DROP TRIGGER gate ON process_chunks');
+	sql('ALTER TABLE process_chunks DROP CONSTRAINT gate');
 	$row = json_row($node, 'SELECT * FROM ml_progress');
 	is("$row->{phase} $row->{chunks_total} $row->{percent}", 'interrupted 0 0', '... and is interrupted');
 	is($row->{rows_total}, undef, '... with nobody knowing how many records there are');

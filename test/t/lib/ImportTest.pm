@@ -14,7 +14,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(@writers start_server write_file numbers records json_row start_import wait_import imported chunk_list
-  close_gate open_gate add_gate wait_at_gate poll fails_like ledger_holds processes_gone in_session);
+  close_gate open_gate add_gate add_ledger_gate wait_at_gate poll fails_like ledger_holds processes_gone in_session);
 
 # The values of movielens_ingest.writer that force one.
 our @writers = ('pages', 'multi_insert', 'spi');
@@ -95,6 +95,15 @@ sub add_gate
 		CREATE OR REPLACE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql
 		AS \$\$BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END\$\$;
 		CREATE TRIGGER gate BEFORE INSERT ON $table FOR EACH $event EXECUTE FUNCTION gate()));
+	return;
+}
+
+# The same for rows of the ledger that are inserted or updated, on whose tables no trigger of others may be; but for those
+# for which a condition holds.
+sub add_ledger_gate
+{
+	my ($node, $table, $but) = @_;
+	$node->safe_psql('postgres', sprintf('ALTER TABLE %s ADD CONSTRAINT gate CHECK (%s OR pg_advisory_xact_lock_shared(1) IS NOT NULL) NOT VALID', $table, $but // 'false'));
 	return;
 }
 
