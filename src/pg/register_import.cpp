@@ -31,7 +31,7 @@ void require_new_file(const Ledger *ledger, const Import *import) {
     VisibleImport seen;
 
     if (earlier != 0) {
-        /* Whose import it was, and that there are so many, is not for everybody. */
+        /* That there is such an import, and whose, is not for everybody. */
         const bool may_see = read_visible_import(ledger, earlier, false, &seen);
 
         ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
@@ -96,8 +96,7 @@ Import describe_import(const Ledger *ledger, const char *path, Oid target_oid, M
     check_file_encoding(import.encoding);
     require_characters_of_file(&import);
 
-    import.target_oid =
-        OidIsValid(target_oid) ? target_oid : find_target(import.path, missing);
+    import.target_oid = OidIsValid(target_oid) ? target_oid : find_target(import.path, missing);
     Relation target = open_target(import.target_oid, nullptr, nullptr, 0);
     require_target_outside_ledger(ledger, target);
     import.target = qualified_name(target);

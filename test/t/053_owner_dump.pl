@@ -59,5 +59,10 @@ is(sql("SELECT count(*) FROM uploaded_files WHERE id <= $ids[2]", 'restored', 'k
 is(sql('SELECT count(*) FROM uploaded_files', 'restored', 'porter'), 1, '... but what was made here is its own');
 is(sql('SELECT count(*) FROM uploaded_files', 'shop', 'porter') . ' ' . sql('SELECT count(*) FROM uploaded_files', 'shop', 'keeper'), '2 0', 'where they were made it is the other way round');
 
+# A physical copy keeps the OIDs, but what was loaded afterwards is not in it.
+sql('CREATE DATABASE copied TEMPLATE shop; ALTER DATABASE copied SET search_path = public, ingest', 'postgres');
+is(sql('SELECT count(*) FROM uploaded_files', 'copied', 'porter') . ' ' . sql('SELECT count(*) FROM uploaded_files', 'copied', 'keeper'), '2 0', 'in a copy of the database too');
+fails_like($node, "SELECT ml_resume($ids[0])", '55000', qr/was not made in this database/, '... where none is resumed', dbname => 'copied');
+
 $node->stop;
 done_testing();
