@@ -170,6 +170,7 @@ void load_chunk(Loader *loader, int index, int64 number, Company company) {
             ReThrowError(error); /* the import, or all of the batch, is cancelled */
         }
         again = end_attempt(loader, index, &chunk, error, company, &end);
+        MemoryContextSwitchTo(TopMemoryContext); /* abort_transaction() has left us in the error's */
         if (again) {
             report_activity("movielens_ingest: pausing before chunk " INT64_FORMAT " of import " INT64_FORMAT
                             " is tried again",
