@@ -91,6 +91,7 @@ SOURCES = \
 	src/pg/reject_buffer.cpp \
 	src/pg/row_description.cpp \
 	src/pg/same_file.cpp \
+	src/pg/script_version.cpp \
 	src/pg/seat.cpp \
 	src/pg/self_references.cpp \
 	src/pg/session.cpp \
@@ -226,6 +227,11 @@ build/pgxs.flags: FORCE
 	@echo '$(VERSION) $(CXX)' | cmp -s - $@ || echo '$(VERSION) $(CXX)' >$@
 
 $(OBJS): build/pgxs.flags
+
+# A library knows the script that it was built with.
+install_script := sql/$(EXTENSION)--1.0.sql
+src/pg/script_version.o: $(install_script)
+src/pg/script_version.o: override CPPFLAGS += '-DMOVIELENS_INGEST_SCRIPT="$(firstword $(shell cksum <$(install_script)))"'
 
 -include $(DEPS)
 

@@ -600,6 +600,25 @@ COMMENT ON PROCEDURE @extschema@.ml_load
     IS 'imports a file, or the data set in a directory, and waits; shows progress and a summary, and raises an error if a file did not complete; cancelling it cancels its imports; the options are those of ml_import() and ml_import_dataset()';
 
 /*
+ * For which script the library was built that made these objects. A library that was built for another one refuses them.
+ */
+
+CREATE FUNCTION @extschema@._script_of_library() RETURNS text
+LANGUAGE c IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', '_script_of_library';
+COMMENT ON FUNCTION @extschema@._script_of_library()
+    IS 'internal: the checksum of the script that the library was built with';
+
+DO $$
+BEGIN
+    EXECUTE format('CREATE FUNCTION @extschema@._script() RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS %L',
+                   format('SELECT %L', @extschema@._script_of_library()));
+END
+$$;
+COMMENT ON FUNCTION @extschema@._script()
+    IS 'internal: the checksum of the script that the library was built with when the extension was made';
+
+/*
  * Policies do not hold for roles with BYPASSRLS, nor for TRUNCATE. Triggers do, and always: a role can be allowed to set
  * session_replication_role. A row trigger is there too, for logical replication fires no other. Where rows are restored it
  * comes after them, so that many can be inserted at once (CopyFrom); elsewhere before them, so that it can leave them out.

@@ -3,6 +3,7 @@
 #include "pg/ledger_statement.hpp"
 #include "pg/pg.hpp"
 #include "pg/raw_line.hpp"
+#include "pg/script_version.hpp"
 #include "pg/statement_binding.hpp"
 
 namespace movielens_ingest::pg {
@@ -54,6 +55,7 @@ bool reopen_ledger(Oid files, Ledger *ledger) {
         UnlockRelationOid(files, AccessShareLock);
         return false;
     }
+    require_script(get_rel_namespace(files));
     return true;
 }
 

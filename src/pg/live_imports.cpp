@@ -7,6 +7,7 @@
 #include "pg/launch.hpp"
 #include "pg/ledger.hpp"
 #include "pg/pg.hpp"
+#include "pg/script_version.hpp"
 #include "pg/shared_batch.hpp"
 #include "pg/shared_progress.hpp"
 
@@ -50,7 +51,8 @@ void put_import(ReturnSetInfo *set, int64 id, bool alive, const char *reason, co
 } // namespace
 
 MOVIELENS_INGEST_FUNCTION(_live_imports) {
-    const Ledger ledger = open_ledger(get_func_namespace(fcinfo->flinfo->fn_oid));
+    const Oid schema = schema_of_call(fcinfo);
+    const Ledger ledger = open_ledger(schema);
     auto *set = reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo);
     int count;
 

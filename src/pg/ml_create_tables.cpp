@@ -4,10 +4,12 @@
 #include "pg/boundary.hpp"
 #include "pg/movielens_tables.hpp"
 #include "pg/pg.hpp"
+#include "pg/script_version.hpp"
 
 using namespace movielens_ingest::pg;
 
 MOVIELENS_INGEST_FUNCTION(ml_create_tables) {
+    (void)schema_of_call(fcinfo);
     auto *set = reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo);
 
     if (PG_ARGISNULL(0)) {

@@ -7,10 +7,12 @@
 #include "pg/import_options.hpp"
 #include "pg/pg.hpp"
 #include "pg/register_import.hpp"
+#include "pg/script_version.hpp"
 
 using namespace movielens_ingest::pg;
 
 MOVIELENS_INGEST_FUNCTION(ml_import_dataset) {
+    const Oid schema = schema_of_call(fcinfo);
     int count;
 
     require_start_possible("ml_import_dataset()");
@@ -20,8 +22,8 @@ MOVIELENS_INGEST_FUNCTION(ml_import_dataset) {
     }
     const bool strict = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
     const ImportOptions options = options_of_call(fcinfo);
-    const DataSetImport *imports = register_data_set(get_func_namespace(fcinfo->flinfo->fn_oid),
-                                                     text_to_cstring(PG_GETARG_TEXT_PP(0)), strict, &options, &count);
+    const DataSetImport *imports =
+        register_data_set(schema, text_to_cstring(PG_GETARG_TEXT_PP(0)), strict, &options, &count);
 
     auto *set = reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo);
     for (int i = 0; i < count; i++) {

@@ -11,6 +11,7 @@
 #include "pg/ledger.hpp"
 #include "pg/pg.hpp"
 #include "pg/register_import.hpp"
+#include "pg/script_version.hpp"
 #include "pg/source_file.hpp"
 #include "pg/subtransaction.hpp"
 
@@ -193,6 +194,7 @@ void require_options_of_data_set(bool has_target, const ImportOptions *options) 
 } // namespace
 
 MOVIELENS_INGEST_FUNCTION(ml_load) {
+    const Oid schema = schema_of_call(fcinfo);
     Load load;
 
     require_outside_transaction_block(fcinfo);
@@ -200,7 +202,7 @@ MOVIELENS_INGEST_FUNCTION(ml_load) {
     if (PG_ARGISNULL(0)) {
         ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("path must not be null")));
     }
-    load.schema = get_func_namespace(fcinfo->flinfo->fn_oid);
+    load.schema = schema;
     load.ledger = open_ledger(load.schema);
     const char *path = check_path(text_to_cstring(PG_GETARG_TEXT_PP(0)));
     const bool strict = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);

@@ -11,6 +11,7 @@
 #include "pg/pg.hpp"
 #include "pg/register_import.hpp"
 #include "pg/same_file.hpp"
+#include "pg/script_version.hpp"
 #include "pg/target.hpp"
 
 using namespace movielens_ingest::pg;
@@ -111,12 +112,13 @@ void require_same_target(const Import *import) {
 } // namespace
 
 MOVIELENS_INGEST_FUNCTION(ml_resume) {
+    const Oid schema = schema_of_call(fcinfo);
     require_start_possible("ml_resume()");
     if (PG_ARGISNULL(0)) {
         ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("id of the import must not be null")));
     }
     const int64 id = PG_GETARG_INT64(0);
-    const Ledger ledger = open_ledger(get_func_namespace(fcinfo->flinfo->fn_oid));
+    const Ledger ledger = open_ledger(schema);
     VisibleImport import;
     int count;
 

@@ -7,6 +7,7 @@
 #include "pg/pg.hpp"
 #include "pg/refused_rows.hpp"
 #include "pg/register_import.hpp"
+#include "pg/script_version.hpp"
 #include "pg/validation.hpp"
 #include "pg/validation_pool.hpp"
 
@@ -94,12 +95,13 @@ void validate_file(Import *import, const Ledger *ledger, TupleDesc desc, Refused
 } // namespace
 
 MOVIELENS_INGEST_FUNCTION(ml_validate) {
+    const Oid schema = schema_of_call(fcinfo);
     require_unrestricted("ml_validate()");
     InitMaterializedSRF(fcinfo, 0);
     if (PG_ARGISNULL(0)) {
         ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("path of the file must not be null")));
     }
-    const Ledger ledger = open_ledger(get_func_namespace(fcinfo->flinfo->fn_oid));
+    const Ledger ledger = open_ledger(schema);
     ImportOptions options = options_of_call(fcinfo);
     options.at_least_once = true; /* it matters where something is loaded */
     Import import = describe_import(&ledger, text_to_cstring(PG_GETARG_TEXT_PP(0)),

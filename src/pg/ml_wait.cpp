@@ -5,6 +5,7 @@
 #include "pg/import_wait.hpp"
 #include "pg/ledger.hpp"
 #include "pg/pg.hpp"
+#include "pg/script_version.hpp"
 
 using namespace movielens_ingest::pg;
 
@@ -24,11 +25,12 @@ int64 milliseconds_of(const Interval *interval) {
 } // namespace
 
 MOVIELENS_INGEST_FUNCTION(ml_wait) {
+    const Oid schema = schema_of_call(fcinfo);
     if (PG_ARGISNULL(0)) {
         ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("id of the import must not be null")));
     }
     const int64 id = PG_GETARG_INT64(0);
-    const Ledger ledger = open_ledger(get_func_namespace(fcinfo->flinfo->fn_oid));
+    const Ledger ledger = open_ledger(schema);
     const TimestampTz until =
         PG_ARGISNULL(1) ? 0
                         : TimestampTzPlusMilliseconds(GetCurrentTimestamp(), milliseconds_of(PG_GETARG_INTERVAL_P(1)));

@@ -165,7 +165,7 @@ $node->safe_psql('postgres', q(
 	CREATE FUNCTION me.rise() RETURNS trigger LANGUAGE plpgsql AS $$
 	BEGIN
 		IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN ALTER ROLE mallory SUPERUSER; END IF;
-		RETURN NEW;
+		RETURN coalesce(NEW, OLD);
 	END $$));
 sub import_is_refused
 {
@@ -180,12 +180,13 @@ for my $table ('uploaded_files', 'process_chunks', '_session_settings')
 		SET ROLE mallory; CREATE TRIGGER rise BEFORE INSERT OR UPDATE ON $table FOR EACH ROW EXECUTE FUNCTION me.rise()");
 	if ($table eq 'process_chunks')
 	{
-		# The call does not write it, the leader does: it waits until the trigger is gone.
+		# The call does not write it, the leader does: it ends the import, and notes that when the trigger is gone.
 		my $log = -s $node->logfile;
 		my $id = start_import($node, $few, 'plain', 'force => true');
 		ok($node->wait_for_log(qr/trigger rise on table public.process_chunks is not part of extension/, $log), "a trigger on $table: the leader refuses it");
 		$node->safe_psql('postgres', "DROP TRIGGER rise ON $table");
-		is(wait_import($node, $id)->{status}, 'Completed', '... and goes on when it is gone');
+		$row = wait_import($node, $id);
+		is("$row->{status} $row->{sqlstate} $row->{success_count}", 'Failed 55000 0', '... and the import fails');
 		is_ordinary("a trigger on $table: mallory does not become superuser");
 	}
 	else
@@ -202,7 +203,7 @@ $node->safe_psql('postgres', 'DROP TRIGGER clause ON uploaded_files; CREATE RULE
 import_is_refused('rule twice on table public.uploaded_files', 'a rule');
 $node->safe_psql('postgres', 'DROP RULE twice ON uploaded_files');
 # A session that has prepared the statements looks again.
-my $session = $node->background_psql('postgres');
+my $session = $node->background_psql('postgres', on_error_stop => 0);
 $session->query_safe("SELECT ml_import('$few', 'plain', force => true)");
 $node->safe_psql('postgres', 'CREATE TRIGGER late BEFORE INSERT ON uploaded_files FOR EACH ROW EXECUTE FUNCTION me.rise()');
 $session->{stderr} = '';
