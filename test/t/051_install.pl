@@ -86,6 +86,17 @@ is($node->safe_psql('privileged', $acl), $usual, 'privileges do not depend on de
 is($rc, 0, 'ml_load() shows its lines') or diag($stderr);
 is($node->safe_psql('privileged', 'SELECT count(*) FROM t'), 3, '... and loads');
 
+# --- settings before the library is loaded, and with it ---
+
+my @as_loader = (extra_params => [ '-U', 'loader' ]);
+($rc, $stdout, $stderr) = $node->psql('privileged', "SET movielens_ingest.chunk_size = 0; SELECT count(*) >= 0 FROM _live_imports(); SHOW movielens_ingest.chunk_size", @as_loader);
+is($stdout, "t\n30000", 'a value that a session set before the library was loaded, and that is none, is given up');
+like($stderr, qr/WARNING:  0 is outside the valid range for parameter "movielens_ingest.chunk_size"/, '... with a warning');
+($rc, $stdout, $stderr) = $node->psql('privileged', "LOAD 'movielens_ingest'", @as_loader);
+like($stderr, qr/access to library "movielens_ingest" is not allowed/, 'LOAD is not for ordinary roles');
+$node->safe_psql('postgres', q(ALTER DATABASE privileged SET session_preload_libraries = 'movielens_ingest'));
+is($node->safe_psql('privileged', 'SHOW movielens_ingest.chunk_size', @as_loader), 30000, 'a database can load it at the start of each session');
+
 # --- a script other than the one that the library was built with ---
 
 my $session = $node->background_psql('postgres', on_error_stop => 0);
