@@ -278,11 +278,9 @@ void SpiWriter::write(RecordRange *range) {
 }
 
 /*
- * Citus streams rows by COPY, of whose errors it keeps no SQLSTATE (ReportCopyError), but writes those of a statement
- * that returns some by INSERTs, of whose it does. Not the other way round: with the first COPY of a transaction it
- * settles on a commit in two phases (CitusCopyDestReceiverStartup), while INSERTs that all go to one server it commits
- * there before this server commits (DecideTransactionPropertiesForTaskList), and a crash in between would have the
- * chunk loaded twice.
+ * Citus streams rows by COPY, of whose errors it keeps no SQLSTATE (ReportCopyError). Of a statement that returns rows
+ * it does, but this one takes the rows through files on the other servers, and costs more. Either way it settles on a
+ * commit in two phases (CitusCopyDestReceiverStartup), with which our chunk is there once.
  */
 bool SpiWriter::will_tell_more(const ErrorData *error) {
     const bool more = form_ == Form::Function && ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INTERNAL_ERROR;
