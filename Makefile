@@ -57,6 +57,7 @@ SOURCES = \
 	src/pg/ledger_guard.cpp \
 	src/pg/ledger_indexes.cpp \
 	src/pg/ledger_origin.cpp \
+	src/pg/ledger_pending.cpp \
 	src/pg/ledger_view.cpp \
 	src/pg/ledger_witness.cpp \
 	src/pg/live_imports.cpp \
@@ -72,6 +73,8 @@ SOURCES = \
 	src/pg/movielens_tables.cpp \
 	src/pg/parallel_safety.cpp \
 	src/pg/patience.cpp \
+	src/pg/pending_records.cpp \
+	src/pg/pending_writer.cpp \
 	src/pg/piece_former.cpp \
 	src/pg/piece_writer.cpp \
 	src/pg/planned_insert.cpp \
@@ -89,8 +92,10 @@ SOURCES = \
 	src/pg/register_import.cpp \
 	src/pg/reject.cpp \
 	src/pg/reject_buffer.cpp \
+	src/pg/reject_limit.cpp \
 	src/pg/row_description.cpp \
 	src/pg/same_file.cpp \
+	src/pg/scattered_records.cpp \
 	src/pg/script_version.cpp \
 	src/pg/seat.cpp \
 	src/pg/self_references.cpp \

@@ -90,9 +90,11 @@ CREATE TABLE @extschema@.rejected_rows (
     detail           text,
     raw_line         text NOT NULL,
     raw_bytes        bytea,
+    pending          boolean NOT NULL DEFAULT false,
     CONSTRAINT rejected_rows_row_number_key UNIQUE (uploaded_file_id, row_number)
 );
 CREATE INDEX rejected_rows_process_chunk_id_idx ON @extschema@.rejected_rows (process_chunk_id);
+CREATE INDEX rejected_rows_pending_idx ON @extschema@.rejected_rows (uploaded_file_id, row_number) WHERE pending;
 
 -- OIDs in a row mean something where the row was made, and nothing where it was restored. Physical copies of the database
 -- (by pg_basebackup, pg_upgrade, CREATE DATABASE) keep the OIDs, and this id.
@@ -189,6 +191,7 @@ COMMENT ON COLUMN @extschema@.rejected_rows.message IS 'the reason, as COPY woul
 COMMENT ON COLUMN @extschema@.rejected_rows.detail IS 'more about the reason';
 COMMENT ON COLUMN @extschema@.rejected_rows.raw_line IS 'the record, without its line end; bytes that are not text as \xHH, clipped to 8192 bytes';
 COMMENT ON COLUMN @extschema@.rejected_rows.raw_bytes IS 'the record byte for byte, where raw_line is not';
+COMMENT ON COLUMN @extschema@.rejected_rows.pending IS 'it references a row of its own table that no record has brought yet, and is tried again when all chunks are in';
 
 COMMENT ON TABLE @extschema@._origin IS 'internal: identifies this ledger';
 COMMENT ON COLUMN @extschema@._origin.id IS 'what uploaded_files.origin is in imports that were made here';
@@ -218,6 +221,7 @@ COMMENT ON INDEX @extschema@.process_chunks_checksum_idx IS 'finds earlier impor
 COMMENT ON INDEX @extschema@.uploaded_files_dataset_id_idx IS 'finds the imports of a data set';
 COMMENT ON INDEX @extschema@.uploaded_files_status_idx IS 'finds imports that have not ended';
 COMMENT ON INDEX @extschema@.rejected_rows_process_chunk_id_idx IS 'finds the refused records of a chunk';
+COMMENT ON INDEX @extschema@.rejected_rows_pending_idx IS 'finds the refused records that are tried again';
 COMMENT ON SEQUENCE @extschema@.uploaded_files_id_seq IS 'ids of uploaded_files';
 COMMENT ON SEQUENCE @extschema@.process_chunks_id_seq IS 'ids of process_chunks';
 COMMENT ON SEQUENCE @extschema@.rejected_rows_id_seq IS 'ids of rejected_rows';

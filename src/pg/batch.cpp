@@ -10,6 +10,7 @@
 #include "pg/import_lock.hpp"
 #include "pg/import_steps.hpp"
 #include "pg/patience.hpp"
+#include "pg/pending_records.hpp"
 #include "pg/pg.hpp"
 #include "pg/progress.hpp"
 #include "pg/queue.hpp"
@@ -228,6 +229,13 @@ Next advance(Batch *batch) {
         batch->current = i;
         if (!load_left_chunks(loader, i)) {
             wait_for_workers(batch);
+            return Next::Again;
+        }
+        const ErrorData *error;
+        if (!load_pending_records(loader, i, &error)) {
+            if (error != nullptr) {
+                fail_import(batch, i, error);
+            }
             return Next::Again;
         }
         if (!index_target(batch, i)) {

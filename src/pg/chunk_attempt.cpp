@@ -16,14 +16,6 @@ Loader *busy = nullptr;
 int64 busy_chunk_id;
 bool busy_with_it; /* it is more than counted */
 
-/* All constraints are immediate, so that each violation has its record. */
-void set_constraints_immediate() {
-    auto *statement = makeNode(ConstraintsSetStmt);
-
-    statement->deferred = false;
-    AfterTriggerSetState(statement);
-}
-
 /* In a transaction. */
 void uncount() {
     Ledger ledger;
@@ -81,6 +73,13 @@ void note_begun(Loader *loader, int64 chunk_id) {
 
 } // namespace
 
+void set_constraints_immediate() {
+    auto *statement = makeNode(ConstraintsSetStmt);
+
+    statement->deferred = false;
+    AfterTriggerSetState(statement);
+}
+
 bool begin_attempt_at(Loader *loader, const Import *import, int64 number, Company company, LedgerChunk *chunk) {
     static bool registered = false;
 
@@ -123,7 +122,8 @@ ErrorData *try_chunk(Loader *loader, const Import *import, const LedgerChunk *ch
                 begin_next(loader, import);
             }
             end->rows = counts.loaded + counts.rejected + counts.skipped;
-            end->rejected = counts.rejected;
+            end->rejected = counts.rejected - counts.pending;
+            end->pending = counts.pending;
             end->bytes = static_cast<int64>(chunk->chunk.end_byte - chunk->chunk.start_byte);
         }
         commit_transaction();

@@ -26,6 +26,9 @@ bool begin_attempt_at(Loader *loader, const Import *import, int64 number, Compan
 ErrorData *try_chunk(Loader *loader, const Import *import, const LedgerChunk *chunk, Company company,
                      MemoryContext context, ChunkEnd *end);
 
+/* In this transaction all constraints are immediate, so that each violation has its record. */
+void set_constraints_immediate();
+
 /* The attempt has ended, and the ledger says how. */
 void forget_attempt();
 /*

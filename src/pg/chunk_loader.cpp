@@ -38,39 +38,6 @@ void hold_imports(Loader *loader, uint32 wanted) {
     loader->held = wanted;
 }
 
-/* User code may have dropped our locks. */
-void keep_locks(Loader *loader, int import) {
-    const Oid files = loader->ledger.files;
-
-    if (loader->slot == 0) {
-        hold_lock(leader_lock(files, loader->shared->id));
-        hold_lock_beside(mover_lock(files), true);
-        hold_lock(import_lock(files, loader->imports[import]->id));
-        hold_lock_beside(loading_lock(loader->imports[import]->target_oid), true);
-    } else {
-        hold_imports(loader, loader->held);
-    }
-}
-
-/* Sleeps so many milliseconds; the leader looks around meanwhile. False: the import was stopped. */
-bool pause(Loader *loader, int import, long milliseconds) {
-    const TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), milliseconds);
-
-    for (;;) {
-        const long rest = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
-        if (rest <= 0) {
-            return true;
-        }
-        if (sleep_unless_stopped(loader->shared, import,
-                                 loader->look_around != nullptr ? Min(rest, kLookAroundInterval) : rest)) {
-            return false;
-        }
-        if (loader->look_around != nullptr) {
-            loader->look_around(loader);
-        }
-    }
-}
-
 /* What an error of a chunk's transaction, as a whole, means. */
 core::ErrorFate fate_of(const Loader *loader, const ErrorData *error) {
     if (is_cancel(error) && loader->slot > 0) {
@@ -114,6 +81,37 @@ bool end_attempt(Loader *loader, int import, const LedgerChunk *chunk, const Err
 
 } // namespace
 
+void keep_locks(Loader *loader, int import) {
+    const Oid files = loader->ledger.files;
+
+    if (loader->slot == 0) {
+        hold_lock(leader_lock(files, loader->shared->id));
+        hold_lock_beside(mover_lock(files), true);
+        hold_lock(import_lock(files, loader->imports[import]->id));
+        hold_lock_beside(loading_lock(loader->imports[import]->target_oid), true);
+    } else {
+        hold_imports(loader, loader->held);
+    }
+}
+
+bool pause(Loader *loader, int import, long milliseconds) {
+    const TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), milliseconds);
+
+    for (;;) {
+        const long rest = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+        if (rest <= 0) {
+            return true;
+        }
+        if (sleep_unless_stopped(loader->shared, import,
+                                 loader->look_around != nullptr ? Min(rest, kLookAroundInterval) : rest)) {
+            return false;
+        }
+        if (loader->look_around != nullptr) {
+            loader->look_around(loader);
+        }
+    }
+}
+
 const Import *import_of(Loader *loader, int index) {
     if (loader->imports[index] != nullptr) {
         return loader->imports[index];
@@ -147,7 +145,7 @@ void load_chunk(Loader *loader, int index, int64 number, Company company) {
     const MemoryContext context =
         AllocSetContextCreate(TopMemoryContext, "movielens_ingest chunk", ALLOCSET_DEFAULT_SIZES);
     const Import *import = import_of(loader, index);
-    ChunkEnd end = {ChunkEnd::How::Left, 0, 0, 0, 0};
+    ChunkEnd end = {ChunkEnd::How::Left, 0, 0, 0, 0, 0};
     LedgerChunk chunk;
 
     /* A signal that came too late was for the chunk before; of this one's import the shared memory tells. */

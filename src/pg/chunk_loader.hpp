@@ -48,4 +48,9 @@ enum class Company {
  */
 void load_chunk(Loader *loader, int import, int64 number, Company company);
 
+/* Sleeps so many milliseconds; the leader looks around meanwhile. False: the import was stopped. */
+bool pause(Loader *loader, int import, long milliseconds);
+/* Takes the locks again that user code may have dropped. */
+void keep_locks(Loader *loader, int import);
+
 } // namespace movielens_ingest::pg

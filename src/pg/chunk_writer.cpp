@@ -15,6 +15,15 @@ namespace movielens_ingest::pg {
 
 namespace {
 
+/* There are no other records. */
+bool is_whole_file(const Import *import, const core::Chunk *chunk, const Piece *piece) {
+    return static_cast<int64>(chunk->start_byte) == import->data_start &&
+           static_cast<int64>(chunk->end_byte) == import->file.size &&
+           static_cast<uint64>(piece->count) == chunk->end_row - chunk->start_row + 1;
+}
+
+} // namespace
+
 WriterKind make_writer(ChunkWork *work, const Loader *loader, const Import *import) {
     const WriterChoice choice = choose_writer(work->target, import);
 
@@ -34,8 +43,6 @@ WriterKind make_writer(ChunkWork *work, const Loader *loader, const Import *impo
     return choice.kind;
 }
 
-} // namespace
-
 ChunkCounts write_chunk(Loader *loader, const Import *import, const LedgerChunk *chunk) {
     ChunkWork work;
 
@@ -54,6 +61,7 @@ ChunkCounts write_chunk(Loader *loader, const Import *import, const LedgerChunk 
     RecordReader *reader = open_record_reader(import, &chunk->chunk, size);
     report_work(&work, 0);
     while (read_piece(reader, &work.piece)) {
+        work.orphans_wait = work.references_itself && !is_whole_file(import, &chunk->chunk, &work.piece);
         form_piece(&work);
         write_piece(&work);
         report_work(&work, bytes_read(reader));

@@ -81,6 +81,7 @@ struct ChunkCounts {
     int64 loaded;
     int64 rejected;
     int64 skipped;
+    int64 pending; /* of the rejected: may go in when all chunks are in */
 };
 
 /* A record that was refused. */
@@ -90,6 +91,7 @@ struct Reject {
     int64 byte_offset;
     Refusal why;
     RawLine raw;
+    bool pending; /* it may go in when all chunks are in */
 };
 
 /* A chunk that is Pending when nobody loads its import. */
@@ -311,7 +313,46 @@ bool fail_lost_attempt(const Ledger *ledger, int64 import_id, int64 number, cons
 void fail_crashed_chunk(const Ledger *ledger, int64 import_id, int64 number);
 /* The chunks that are still Pending, in the current memory context. */
 LeftChunk *left_chunks(const Ledger *ledger, int64 import_id, int *count);
-/* Those that are not Completed, with their bytes and checksums only, in the current memory context. */
+/*
+ * Those that have to be read: not Completed, or with records that are pending. With their bytes and checksums only, in
+ * the current memory context.
+ */
 core::Chunk *unloaded_chunks(const Ledger *ledger, int64 import_id, int *count);
+
+/* --- ledger_pending.cpp: rejects that may go in when all chunks are in --- */
+
+/* One of them. */
+struct PendingRecord {
+    int64 id; /* of rejected_rows */
+    int64 chunk_id;
+    int64 row_number;
+    int64 line_number;
+    int64 start_byte;
+    int64 chunk_end; /* offset behind the last byte of its chunk */
+};
+
+/* What has become of some of them. Arrays are by their places among those that were read. */
+struct PendingOutcome {
+    const PendingRecord *records;
+    int count;
+    const bool *gone;       /* it is in, or a trigger has dropped it */
+    int64 skipped;          /* so many of these were dropped */
+    const Refusal *reasons; /* sqlerrcode 0: refused as before */
+};
+
+/* How many an import has; 0 as long as some chunk of it is not Completed. */
+int64 count_pending(const Ledger *ledger, int64 import_id);
+/* Those before a record, `most` at most, the last one first, in the current memory context; they are locked. */
+PendingRecord *read_pending(const Ledger *ledger, int64 import_id, int64 before_row, int most, int *count);
+/* Takes those that are gone out of rejected_rows, and counts them anew in their chunks. */
+void settle_pending(const Ledger *ledger, const PendingOutcome *outcome);
+/* What an import has refused, the records that are pending included, and the first of these. */
+struct Refused {
+    int64 count;
+    Reject first; /* line number and reason only */
+};
+Refused read_refused(const Ledger *ledger, int64 import_id);
+/* They are refused for good. */
+void close_pending(const Ledger *ledger, int64 import_id);
 
 } // namespace movielens_ingest::pg

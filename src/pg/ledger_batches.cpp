@@ -110,7 +110,8 @@ Progress read_ledger_progress(const Ledger *ledger, int64 id) {
                   " coalesce(sum(c.error_count), 0)::bigint,"
                   " coalesce(sum(end_byte - start_byte) FILTER (WHERE c.status = 'Completed'), 0)::bigint,"
                   " count(*) FILTER (WHERE c.status = 'Completed'), count(*) FILTER (WHERE c.status = 'Failed'),"
-                  " count(c.id), coalesce(sum(greatest(attempts - 1, 0)), 0)::bigint"
+                  " count(c.id), coalesce(sum(greatest(attempts - 1, 0)), 0)::bigint,"
+                  " (SELECT count(*) FROM ledger.rejected_rows WHERE uploaded_file_id = $1 AND pending)"
                   " FROM (SELECT * FROM ledger.uploaded_files WHERE id = $1) f"
                   " LEFT JOIN ledger.process_chunks c ON c.uploaded_file_id = f.id"
                   " GROUP BY f.file_size, f.plan",
@@ -123,6 +124,8 @@ Progress read_ledger_progress(const Ledger *ledger, int64 id) {
     progress.chunks_failed = result_int64(0, 6);
     progress.chunks = result_int64(0, 7);
     progress.retries = result_int64(0, 8);
+    progress.pending = result_int64(0, 9);
+    progress.rejected -= progress.pending;
     end_statement(&scope);
     return progress;
 }

@@ -103,10 +103,11 @@ bool claim_chunk(const Ledger *ledger, int64 chunk_id, bool wait) {
 }
 
 void add_rejects(const Ledger *ledger, int64 import_id, int64 chunk_id, const Reject *rejects, int count) {
-    enum { Row, Line, Offset, Column, State, Message, Detail, Raw, Bytes, kColumns };
+    enum { Row, Line, Offset, Column, State, Message, Detail, Raw, Bytes, Pending, kColumns };
     constexpr Oid types[][2] = {{INT8OID, INT8ARRAYOID}, {INT8OID, INT8ARRAYOID}, {INT8OID, INT8ARRAYOID},
                                 {TEXTOID, TEXTARRAYOID}, {TEXTOID, TEXTARRAYOID}, {TEXTOID, TEXTARRAYOID},
-                                {TEXTOID, TEXTARRAYOID}, {TEXTOID, TEXTARRAYOID}, {BYTEAOID, BYTEAARRAYOID}};
+                                {TEXTOID, TEXTARRAYOID}, {TEXTOID, TEXTARRAYOID}, {BYTEAOID, BYTEAARRAYOID},
+                                {BOOLOID, BOOLARRAYOID}};
     Parameter *columns[kColumns];
     Parameter parameters[2 + kColumns] = {param(import_id), param(chunk_id)};
 
@@ -125,6 +126,7 @@ void add_rejects(const Ledger *ledger, int64 import_id, int64 chunk_id, const Re
         columns[Detail][i] = param(reject->why.detail);
         columns[Raw][i] = param(reject->raw.text);
         columns[Bytes][i] = {PointerGetDatum(reject->raw.bytes), BYTEAOID, reject->raw.bytes == nullptr};
+        columns[Pending][i] = param(reject->pending);
     }
     for (int i = 0; i < kColumns; i++) {
         parameters[2 + i] = param_array(columns[i], count, types[i][0], types[i][1]);
@@ -132,8 +134,8 @@ void add_rejects(const Ledger *ledger, int64 import_id, int64 chunk_id, const Re
     const StatementScope scope = begin_statement(ledger);
     run_statement(ledger,
                   "INSERT INTO ledger.rejected_rows (uploaded_file_id, process_chunk_id, row_number, line_number,"
-                  " byte_offset, column_name, sqlstate, message, detail, raw_line, raw_bytes)"
-                  " SELECT $1, $2, * FROM unnest($3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                  " byte_offset, column_name, sqlstate, message, detail, raw_line, raw_bytes, pending)"
+                  " SELECT $1, $2, * FROM unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
                   parameters);
     end_statement(&scope);
 }
@@ -212,7 +214,10 @@ core::Chunk *unloaded_chunks(const Ledger *ledger, int64 import_id, int *count) 
     const StatementScope scope = begin_statement(ledger);
     const uint64 found = run_statement(ledger,
                                        "SELECT start_byte, end_byte, checksum FROM ledger.process_chunks"
-                                       " WHERE uploaded_file_id = $1 AND status <> 'Completed' ORDER BY chunk_number",
+                                       " WHERE uploaded_file_id = $1 AND (status <> 'Completed' OR id IN"
+                                       "  (SELECT process_chunk_id FROM ledger.rejected_rows"
+                                       "   WHERE uploaded_file_id = $1 AND pending))"
+                                       " ORDER BY chunk_number",
                                        {param(import_id)});
     auto *chunks = static_cast<core::Chunk *>(
         MemoryContextAllocExtended(context, sizeof(core::Chunk) * Max(found, 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO));

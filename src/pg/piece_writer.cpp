@@ -141,11 +141,43 @@ ErrorData *try_range(Search *search, int from, int to) {
     return error;
 }
 
+/* The target, or a table that it is a partition of. */
+bool has_rows_of(Relation target, Oid table) {
+    const Oid own = RelationGetRelid(target);
+
+    return table == own || (target->rd_rel->relispartition && list_member_oid(get_partition_ancestors(own), table));
+}
+
+/* The error is that of a foreign key of the target, or of one of its partitions, to the target. */
+bool is_orphan_of_itself(Relation target, const ErrorData *error) {
+    if (error->sqlerrcode != ERRCODE_FOREIGN_KEY_VIOLATION || error->schema_name == nullptr ||
+        error->table_name == nullptr || error->constraint_name == nullptr) {
+        return false;
+    }
+    const Oid table = get_relname_relid(error->table_name, get_namespace_oid(error->schema_name, true));
+    const Oid own = RelationGetRelid(target);
+    if (!OidIsValid(table) ||
+        (table != own && !(get_rel_relispartition(table) && list_member_oid(get_partition_ancestors(table), own)))) {
+        return false;
+    }
+    const HeapTuple tuple =
+        SearchSysCache1(CONSTROID, ObjectIdGetDatum(get_relation_constraint_oid(table, error->constraint_name, true)));
+    if (!HeapTupleIsValid(tuple)) {
+        return false;
+    }
+    auto *constraint = reinterpret_cast<Form_pg_constraint>(GETSTRUCT(tuple));
+    const bool itself = constraint->contype == CONSTRAINT_FOREIGN && has_rows_of(target, constraint->confrelid);
+    ReleaseSysCache(tuple);
+    return itself;
+}
+
 void refuse_alone(Search *search, int record, const ErrorData *error) {
     ChunkWork *work = search->work;
 
     if (search->orphans != nullptr && error->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION) {
         search->orphans[search->orphan_count++] = record;
+    } else if (work->orphans_wait && is_orphan_of_itself(work->target, error)) {
+        put_off(work, record, error, column_of(work->target, error));
     } else {
         refuse_for_error(work, record, error, column_of(work->target, error));
     }
@@ -197,42 +229,102 @@ void search_range(Search *search, int from, int to) {
     }
 }
 
-/*
- * COPY checks foreign keys behind the last record, so a record may reference one that comes after it. Trying fewer of
- * them because of some other record must not make it an orphan: each is tried when all else is in, and once more
- * whenever a record goes in that it may reference.
- */
-void search_orphans(Search *search) {
-    ChunkWork *work = search->work;
-    const int count = search->orphan_count;
-    const int *orphans = search->orphans;
-    auto *in = static_cast<bool *>(palloc0(sizeof(bool) * static_cast<Size>(count)));
+/* The records of a table that references itself which may have been tried too early; places are among them. */
+struct Orphans {
+    Search *search;
+    SelfReferences *references;
+    const int *records;
+    int count;
+    bool *done; /* by place: in, or refused */
+};
+
+/* Each is tried when all else is in, and once more whenever a record goes in that it may reference. */
+void try_one_by_one(Orphans *orphans) {
+    ChunkWork *work = orphans->search->work;
     /* To be tried, the last one first: where a record references one before it, one pass puts them all in. */
     List *places = NIL;
-    const SelfReferences *references = find_self_references(work->target, work->former, work->tuples, orphans, count);
-    search->orphans = nullptr;
-    for (int i = 0; i < count; i++) {
+
+    for (int i = 0; i < orphans->count; i++) {
         places = lappend_int(places, i);
     }
     while (places != NIL) {
         const int place = llast_int(places);
+        const int record = orphans->records[place];
 
         places = list_delete_last(places);
-        if (in[place]) {
+        if (orphans->done[place]) {
             continue;
         }
-        HeapTuple tuple = work->tuples[orphans[place]];
-        ErrorData *error = try_range(search, orphans[place], orphans[place] + 1);
+        HeapTuple tuple = work->tuples[record];
+        ErrorData *error = try_range(orphans->search, record, record + 1);
         if (error != nullptr) {
             free_error(error);
             continue;
         }
-        in[place] = true;
-        places = add_waiting(references, tuple, places);
+        orphans->done[place] = true;
+        places = add_waiting(orphans->references, tuple, places);
     }
+}
+
+/*
+ * The records that reference each other in a circle, and what depends on them: none of them goes in alone. A record
+ * that cannot go in for another reason, such as a key that one of the others has, is refused, and the rest is tried
+ * again without what depends on it.
+ */
+void try_together(Orphans *orphans) {
+    Search *search = orphans->search;
+    ChunkWork *work = search->work;
+    HeapTuple *all = work->tuples;
+    auto *linked = static_cast<bool *>(palloc(sizeof(bool) * static_cast<Size>(orphans->count)));
+    auto *tuples = static_cast<HeapTuple *>(
+        MemoryContextAllocHuge(CurrentMemoryContext, sizeof(HeapTuple) * static_cast<Size>(work->piece.count)));
+
+    while (find_linked(orphans->references, orphans->done, linked) > 0) {
+        memset(static_cast<void *>(tuples), 0, sizeof(HeapTuple) * static_cast<size_t>(work->piece.count));
+        for (int i = 0; i < orphans->count; i++) {
+            if (linked[i]) {
+                tuples[orphans->records[i]] = all[orphans->records[i]];
+            }
+        }
+        work->tuples = tuples;
+        ErrorData *error = try_range(search, 0, work->piece.count);
+        work->tuples = all;
+        int fault = -1; /* place of the record at fault */
+        for (int i = 0; i < orphans->count; i++) {
+            if (error == nullptr) {
+                orphans->done[i] = orphans->done[i] || linked[i];
+            } else if (linked[i] && orphans->records[i] == search->range.at) {
+                fault = i;
+            }
+        }
+        if (fault < 0) {
+            break; /* they are in; or a trigger has changed what they reference, and nobody knows who is at fault */
+        }
+        refuse_for_error(work, orphans->records[fault], error, column_of(work->target, error));
+        orphans->done[fault] = true;
+        free_error(error);
+    }
+}
+
+/*
+ * COPY checks foreign keys behind the last record, so a record may reference one that comes after it, and records each
+ * other. Trying fewer of them because of some other record must not make them orphans.
+ */
+void search_orphans(Search *search) {
+    ChunkWork *work = search->work;
+    const MemoryContext context = MemoryContextSwitchTo(work->piece_context);
+    const int count = search->orphan_count;
+    Orphans orphans = {search, nullptr, search->orphans, count, nullptr};
+
+    orphans.references = find_self_references(work->target, work->former, work->tuples, search->orphans, count);
+    orphans.done = static_cast<bool *>(palloc0(sizeof(bool) * static_cast<Size>(count)));
+    search->orphans = nullptr;
+    try_one_by_one(&orphans);
+    try_together(&orphans);
+    MemoryContextSwitchTo(context);
     for (int i = 0; i < count; i++) {
-        if (!in[i]) {
-            search_range(search, orphans[i], orphans[i] + 1);
+        if (!orphans.done[i]) {
+            search_range(search, orphans.records[i], orphans.records[i] + 1);
         }
     }
 }

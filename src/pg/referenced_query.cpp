@@ -40,6 +40,20 @@ const char *name_of(Relation referenced) {
                                       RelationGetRelationName(referenced));
 }
 
+/* What a comparison of values of these types is made of, from objects[count] on; returns the new count. */
+int add_comparison(ObjectAddress *objects, int count, Oid equals, Oid left, Oid right) {
+    Oid left_input;
+    Oid right_input;
+
+    op_input_types(equals, &left_input, &right_input);
+    ObjectAddressSet(objects[count], ProcedureRelationId, get_opcode(equals));
+    count++;
+    for (const Oid type : {left, right, left_input, right_input}) {
+        count = add_types(objects, count, type);
+    }
+    return count;
+}
+
 /*
  * As RI_FKey_check has it for one key; the operator is the constraint's, whatever search_path says. The objects that
  * the text names go into objects, and how many into object_count: it runs as the owner of the table.
@@ -69,15 +83,7 @@ const char *lookup_query(Relation target, Relation referenced, const ForeignKey 
         }
         generate_operator_clause(&query, psprintf("x.%s", quote_identifier(NameStr(left->attname))), left->atttypid,
                                  key->operators[i], psprintf("k.k%d", i), right->atttypid);
-
-        Oid left_type;
-        Oid right_type;
-        op_input_types(key->operators[i], &left_type, &right_type);
-        ObjectAddressSet(objects[*object_count], ProcedureRelationId, get_opcode(key->operators[i]));
-        ++*object_count;
-        for (const Oid type : {left->atttypid, right->atttypid, left_type, right_type}) {
-            *object_count = add_types(objects, *object_count, type);
-        }
+        *object_count = add_comparison(objects, *object_count, key->operators[i], left->atttypid, right->atttypid);
     }
     if (lock == RowLock::KeyShare) {
         appendStringInfoString(&query, " FOR KEY SHARE OF x");
@@ -125,6 +131,46 @@ void look_up_keys(Relation target, const ForeignKey *key, HeapTuple const *tuple
     }
     become_caller(&caller);
     table_close(referenced, NoLock);
+}
+
+bool has_referenced_row(Relation target, const ForeignKeyCacheInfo *key, const Datum *values) {
+    Relation referenced = table_open(key->confrelid, AccessShareLock);
+    const bool partitioned = RelationGetForm(referenced)->relkind == RELKIND_PARTITIONED_TABLE;
+    StringInfoData query;
+    Oid types[INDEX_MAX_KEYS];
+    Datum arguments[INDEX_MAX_KEYS];
+    ObjectAddress objects[kMostObjects];
+    int object_count = 1;
+    int code = 0;
+
+    ObjectAddressSet(objects[0], RelationRelationId, RelationGetRelid(referenced));
+    initStringInfo(&query);
+    appendStringInfo(&query, "SELECT FROM %s%s x WHERE ", partitioned ? "" : "ONLY ", name_of(referenced));
+    for (int i = 0; i < key->nkeys; i++) {
+        const Form_pg_attribute left = TupleDescAttr(RelationGetDescr(referenced), key->confkey[i] - 1);
+        const Form_pg_attribute right = TupleDescAttr(RelationGetDescr(target), key->conkey[i] - 1);
+
+        if (i > 0) {
+            appendStringInfoString(&query, " AND ");
+        }
+        generate_operator_clause(&query, psprintf("x.%s", quote_identifier(NameStr(left->attname))), left->atttypid,
+                                 key->conpfeqop[i], psprintf("$%d", i + 1), right->atttypid);
+        object_count = add_comparison(objects, object_count, key->conpfeqop[i], left->atttypid, right->atttypid);
+        types[i] = right->atttypid;
+        arguments[i] = values[i];
+    }
+    StatementBinding binding = bind_text(query.data, objects, object_count);
+    const Caller caller = become_owner(referenced);
+    while_bound(&binding,
+                [&] { code = SPI_execute_with_args(query.data, key->nkeys, types, arguments, nullptr, false, 1); });
+    if (code != SPI_OK_SELECT) {
+        elog(ERROR, "could not run \"%s\"", query.data);
+    }
+    require_checked(&binding);
+    const bool found = SPI_processed > 0;
+    become_caller(&caller);
+    table_close(referenced, NoLock);
+    return found;
 }
 
 bool read_all_keys(const ForeignKey *key, KeySet *set, Size most_memory) {

@@ -16,6 +16,9 @@ enum class RowLock : uint8_t { None, KeyShare };
 void look_up_keys(Relation target, const ForeignKey *key, HeapTuple const *tuples, const int *records, int count,
                   RowLock lock, bool *present);
 
+/* A row that such a record of the target references is there, now. Nothing is locked: the trigger does that. */
+bool has_referenced_row(Relation target, const ForeignKeyCacheInfo *key, const Datum *values);
+
 /* Reads all keys of the referenced table, integers, into the set. False: the set became larger, and there are more. */
 bool read_all_keys(const ForeignKey *key, KeySet *set, Size most_memory);
 

@@ -24,6 +24,7 @@ enum : int {
     kDetail,
     kRawLine,
     kRawBytes,
+    kPending,
 };
 
 } // namespace
@@ -43,6 +44,7 @@ MinimalTuple form_refused_row(TupleDesc desc, const Reject *reject) {
     set(kSqlState, CStringGetTextDatum(unpack_sql_state(reject->why.sqlerrcode)));
     set(kMessage, CStringGetTextDatum(reject->why.message));
     set(kRawLine, CStringGetTextDatum(reject->raw.text));
+    set(kPending, BoolGetDatum(reject->pending));
     if (reject->why.column != nullptr) {
         set(kColumnName, CStringGetTextDatum(reject->why.column));
     }

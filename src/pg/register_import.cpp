@@ -1,6 +1,7 @@
 #include "pg/register_import.hpp"
 
 #include "pg/error_text.hpp"
+#include "pg/foreign_keys.hpp"
 #include "pg/header.hpp"
 #include "pg/identity.hpp"
 #include "pg/launch.hpp"
@@ -117,6 +118,9 @@ Import register_import(Oid schema, const char *path, Oid target_oid, const Impor
     import.elsewhere = choose_writer(target, &import).elsewhere;
     if (import.elsewhere) {
         require_plannable(target, &import, schema);
+    }
+    if (self_reference_keys(target) != NIL) {
+        import.options.min_chunks = 1; /* in one chunk, records may reference each other in any order */
     }
     table_close(target, NoLock);
     require_new_file(&ledger, &import);

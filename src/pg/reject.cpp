@@ -12,6 +12,7 @@ Reject make_reject(const Piece *piece, int index, const Refusal *why, int encodi
     reject.line_number = static_cast<int64>(record->line_number);
     reject.byte_offset = static_cast<int64>(piece->start_byte + record->offset);
     reject.why = copy_refusal(why, CurrentMemoryContext);
+    reject.pending = false;
     reject.raw = show_raw_line(piece->bytes + record->offset, record->size, encoding);
     return reject;
 }

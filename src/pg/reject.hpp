@@ -19,6 +19,9 @@ class RejectSink {
     /* A record of a piece is refused. Not to be called in a subtransaction that may yet be rolled back. */
     virtual void refuse(const Piece *piece, int index, const Refusal *why) = 0;
 
+    /* The same for one that is to be tried again when all chunks are in; until then it counts for nothing. */
+    virtual void put_off(const Piece *piece, int index, const Refusal *why) { refuse(piece, index, why); }
+
     /* Behind the last record of the chunk. */
     virtual void finish() = 0;
 

@@ -3,6 +3,7 @@
 #include "pg/error_text.hpp"
 #include "pg/pg.hpp"
 #include "pg/raw_line.hpp"
+#include "pg/reject_limit.hpp"
 #include "pg/shared_chunks.hpp"
 
 namespace movielens_ingest::pg {
@@ -27,11 +28,12 @@ class RejectBuffer : public RejectSink {
         : loader_(loader), import_(import), chunk_(chunk),
           context_(AllocSetContextCreateInternal(CurrentMemoryContext, "movielens_ingest rejects",
                                                  ALLOCSET_DEFAULT_SIZES)) {}
-    void refuse(const Piece *piece, int index, const Refusal *why) override;
+    void refuse(const Piece *piece, int index, const Refusal *why) override { add(piece, index, why, false); }
+    void put_off(const Piece *piece, int index, const Refusal *why) override { add(piece, index, why, true); }
     void finish() override { write(); }
 
   private:
-    void require_import_goes_on(const Reject *reject) const;
+    void add(const Piece *piece, int index, const Refusal *why, bool pending);
     void write();
 
     Loader *loader_;
@@ -43,35 +45,19 @@ class RejectBuffer : public RejectSink {
     Size bytes_ = 0;
 };
 
-void RejectBuffer::require_import_goes_on(const Reject *reject) const {
-    const ImportOptions *options = &import_->options;
-
-    if (options->on_error == OnError::Stop) {
-        ereport(ERROR, (errcode(reject->why.sqlerrcode),
-                        errmsg("record at line " INT64_FORMAT " of file \"%s\" was refused: %s", reject->line_number,
-                               show_name(import_->path), reject->why.message),
-                        reject->why.detail != nullptr ? errdetail_internal("%s", reject->why.detail) : 0));
-    }
-    const int64 refused = count_refused(loader_->shared, loader_->slot);
-    if (options->reject_limit >= 0 && refused > options->reject_limit) {
-        ereport(ERROR,
-                (errcode(reject->why.sqlerrcode),
-                 errmsg("more than %d records of file \"%s\" were refused, the last one at line " INT64_FORMAT ": %s",
-                        options->reject_limit, show_name(import_->path), reject->line_number, reject->why.message),
-                 reject->why.detail != nullptr ? errdetail_internal("%s", reject->why.detail) : 0));
-    }
-}
-
-void RejectBuffer::refuse(const Piece *piece, int index, const Refusal *why) {
+void RejectBuffer::add(const Piece *piece, int index, const Refusal *why, bool pending) {
     if (bytes_ + room_of_reject(&piece->records[index]) > kMostBytes) {
         write();
     }
     const MemoryContext context = MemoryContextSwitchTo(context_);
     Reject *reject = &rejects_[count_];
     *reject = make_reject(piece, index, why, import_->encoding);
+    reject->pending = pending;
     MemoryContextSwitchTo(context);
 
-    require_import_goes_on(reject);
+    if (!pending) {
+        require_import_goes_on(import_, reject, count_refused(loader_->shared, loader_->slot));
+    }
     count_++;
     bytes_ += strlen(reject->raw.text) + strlen(reject->why.message) +
               (reject->why.detail != nullptr ? strlen(reject->why.detail) : 0) +

@@ -1,5 +1,5 @@
 /*
- * self_references.hpp - which records of a piece wait for which, in a table with a foreign key to itself.
+ * self_references.hpp - which records reference which, in a table with a foreign key to itself.
  */
 #pragma once
 
@@ -11,13 +11,19 @@ namespace movielens_ingest::pg {
 struct SelfReferences;
 
 /*
- * Of these records of the piece, in the current memory context. It goes by what the file says: a trigger may have
- * changed it, and a key may have columns that the file lacks.
+ * Of these records of a piece, which went in neither together nor alone, in the current memory context. It goes by what
+ * the file says: a trigger may have changed it, and a key may have columns that the file lacks.
  */
 SelfReferences *find_self_references(Relation target, const TupleFormer *former, HeapTuple const *tuples,
                                      const int *records, int count);
 
 /* Adds those of the records that may wait for this one to a list, by their places among the records. */
 List *add_waiting(const SelfReferences *references, HeapTuple tuple, List *places);
+
+/*
+ * Without the records that are out: the most that can go in together, for what each of them references is one of them
+ * or in the table (records that reference each other in a circle, and what depends on them). Returns how many.
+ */
+int find_linked(const SelfReferences *references, const bool *out, bool *linked);
 
 } // namespace movielens_ingest::pg

@@ -19,8 +19,9 @@ enum class Phase : int { Queued, Planning, Loading, Indexing, Analyzing, Ended }
 /* How far an import is. */
 struct Progress {
     Phase phase;
-    int64 rows; /* loaded, refused or skipped, of chunks that are being loaded too */
-    int64 rejected;
+    int64 rows;     /* loaded, refused or skipped, of chunks that are being loaded too */
+    int64 rejected; /* without those that are */
+    int64 pending;  /* to be tried again when all chunks are in */
     int64 bytes;
     int64 total_bytes;
     int64 chunks_done;
@@ -38,6 +39,7 @@ struct ChunkEnd {
     enum class How { Completed, Failed, Left } how; /* Left: for later, or it was not Pending */
     int64 rows;
     int64 rejected;
+    int64 pending;
     int64 bytes;
     int retries;
 };

@@ -206,13 +206,14 @@ void finish_chunk(SharedBatch *batch, int slot, const ChunkEnd *end) {
         if (end->how == ChunkEnd::How::Completed) {
             progress->rows += end->rows;
             progress->rejected += end->rejected;
+            progress->pending += end->pending;
             progress->bytes += end->bytes;
             progress->chunks_done++;
         } else if (end->how == ChunkEnd::How::Failed) {
             progress->chunks_failed++;
         }
         /* Need not wait for the leader, who may have a long chunk of another import in hand. */
-        import->loaded = import->planned && progress->chunks_done == import->ready_chunks;
+        import->loaded = import->planned && progress->chunks_done == import->ready_chunks && progress->pending == 0;
         wake = batch->exclusive || (import->running == 0 && (!may_have_chunk(batch, import) || import->loaded));
     }
     SpinLockRelease(&batch->mutex);

@@ -47,6 +47,12 @@ void set_shared_progress(SharedBatch *batch, int import, const Progress *progres
     SpinLockRelease(&batch->mutex);
 }
 
+void settle_shared_pending(SharedBatch *batch, int import) {
+    SpinLockAcquire(&batch->mutex);
+    batch->imports[import].progress.pending = 0;
+    SpinLockRelease(&batch->mutex);
+}
+
 void set_shared_phase(SharedBatch *batch, int import, Phase phase) {
     SpinLockAcquire(&batch->mutex);
     batch->imports[import].progress.phase = phase;

@@ -10,6 +10,8 @@ namespace movielens_ingest::pg {
 
 /* Leader: what the ledger says of it already. */
 void set_shared_progress(SharedBatch *batch, int import, const Progress *progress);
+/* Leader: the records that were pending are in, or refused. */
+void settle_shared_pending(SharedBatch *batch, int import);
 void set_shared_phase(SharedBatch *batch, int import, Phase phase);
 
 /* Another process looks at a batch, or asks for its end, while it stands between these two. Null: it is gone. */
