@@ -57,7 +57,7 @@ sub make_files
 	my ($sql, $folder, $seed) = @_;
 	$sql->(q(
 		CREATE SCHEMA copied;
-		CREATE FUNCTION dawdle(id integer) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$BEGIN IF id % 300 = 0 THEN PERFORM pg_sleep(0.02); END IF; RETURN true; END$$;
+		CREATE FUNCTION dawdle(id integer) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$BEGIN IF id % 100 = 0 THEN PERFORM pg_sleep(0.02); END IF; RETURN true; END$$;
 		CREATE FUNCTION leave_out() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN IF NEW.id % 10 = 0 THEN RETURN NULL; END IF; RETURN NEW; END$$;
 		CREATE TABLE parent (id integer PRIMARY KEY); INSERT INTO parent SELECT generate_series(1, 100)));
 	for my $name (sort keys %kinds)
