@@ -53,6 +53,7 @@ SOURCES = \
 	src/pg/ledger.cpp \
 	src/pg/ledger_batches.cpp \
 	src/pg/ledger_chunks.cpp \
+	src/pg/ledger_crashes.cpp \
 	src/pg/ledger_files.cpp \
 	src/pg/ledger_guard.cpp \
 	src/pg/ledger_indexes.cpp \
@@ -93,6 +94,7 @@ SOURCES = \
 	src/pg/reject.cpp \
 	src/pg/reject_buffer.cpp \
 	src/pg/reject_limit.cpp \
+	src/pg/risky_step.cpp \
 	src/pg/row_description.cpp \
 	src/pg/same_file.cpp \
 	src/pg/scattered_records.cpp \

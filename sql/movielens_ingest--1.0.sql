@@ -129,7 +129,8 @@ CREATE UNLOGGED TABLE @extschema@._unlogged_witnesses (
 -- Not for pg_dump, which leaves out indexes that are not valid.
 CREATE TABLE @extschema@._deferred_indexes (
     index_oid  oid PRIMARY KEY,
-    target_oid oid NOT NULL
+    target_oid oid NOT NULL,
+    crashes    integer NOT NULL DEFAULT 0
 );
 
 COMMENT ON TABLE @extschema@.uploaded_files IS 'imports: a row for each file that was given to ml_import()';
@@ -215,6 +216,7 @@ COMMENT ON COLUMN @extschema@._unlogged_witnesses.uploaded_file_id IS 'the impor
 COMMENT ON TABLE @extschema@._deferred_indexes IS 'internal: indexes that are built when the last import into their table ends';
 COMMENT ON COLUMN @extschema@._deferred_indexes.index_oid IS 'the index';
 COMMENT ON COLUMN @extschema@._deferred_indexes.target_oid IS 'its table';
+COMMENT ON COLUMN @extschema@._deferred_indexes.crashes IS 'how often the server crashed while it was being built, and a build that is going on';
 
 COMMENT ON INDEX @extschema@.uploaded_files_inode_idx IS 'finds earlier imports of a file';
 COMMENT ON INDEX @extschema@.process_chunks_checksum_idx IS 'finds earlier imports of a copy of a file, by its first chunk';

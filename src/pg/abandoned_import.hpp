@@ -1,21 +1,25 @@
 /*
- * abandoned_import.hpp - ends imports that nobody leads, in the current transaction: what is put off is built first.
+ * abandoned_import.hpp - ends imports that nobody leads: what is put off is built first.
  */
 #pragma once
 
+#include "pg/identity.hpp"
 #include "pg/ledger.hpp"
 #include "pg/pg.hpp"
 
 namespace movielens_ingest::pg {
 
 /*
- * Gives the import its last status and error. Returns why an index of its target, which the error names too, could not
- * be built; or null.
+ * In the current transaction: gives the import its last status and error. Returns why an index of its target, which the
+ * error names too, could not be built; or null.
  */
 const char *end_abandoned(const Ledger *ledger, int64 id, Oid target, const char *status, const char *sqlstate,
                           const char *error);
 
-/* Ends every import of a batch that has not ended yet as Failed. */
-void fail_abandoned_batch(const Ledger *ledger, int64 batch_id, const char *sqlstate, const char *error);
+/*
+ * In a background process, outside of a transaction: ends every import of a batch that has not ended yet as Failed.
+ * files: OID of uploaded_files.
+ */
+void fail_abandoned_batch(const Identity *identity, Oid files, int64 batch_id, int sqlerrcode, const char *error);
 
 } // namespace movielens_ingest::pg

@@ -15,6 +15,7 @@
 #include "pg/progress.hpp"
 #include "pg/queue.hpp"
 #include "pg/referenced_keys.hpp"
+#include "pg/risky_step.hpp"
 #include "pg/shared_chunks.hpp"
 #include "pg/shared_progress.hpp"
 #include "pg/subtransaction.hpp"
@@ -151,6 +152,7 @@ void take_error(Batch *batch, const ErrorData *error) {
     allow_others(batch->loader.shared);
     release_lock(suspect_lock());
     withdraw_attempt();
+    end_risky_step();
 }
 
 /* The next import that is to be planned now, -1: none. */
@@ -266,9 +268,12 @@ Next advance(Batch *batch) {
         batch->current = unplanned;
         give_up_referenced_keys();
         batch->planning = true;
-        plan_import(loader, batch->pool, unplanned);
+        const bool planned = plan_import(loader, batch->pool, unplanned);
         batch->planning = false;
         batch->tries[unplanned] = 0;
+        if (!planned) {
+            wait_for_workers(batch);
+        }
     } else if (analyze_early(batch)) {
         return Next::Again;
     } else if (take_chunk(shared, 0, false, &import, &number)) {
@@ -443,11 +448,7 @@ void end_unbegun(Batch *batch, int64 batch_id, const ErrorData *error) {
 
     ereport(LOG, (errcode(error->sqlerrcode),
                   errmsg("import " INT64_FORMAT " could not begin: %s", batch_id, show_message(error->message))));
-    note_patiently(&loader->identity, "write the end of an import that could not begin", [=]() {
-        if (reopen_ledger(loader->ledger.files, &loader->ledger)) {
-            fail_abandoned_batch(&loader->ledger, batch_id, unpack_sql_state(error->sqlerrcode), error->message);
-        }
-    });
+    fail_abandoned_batch(&loader->identity, loader->ledger.files, batch_id, error->sqlerrcode, error->message);
 }
 
 } // namespace

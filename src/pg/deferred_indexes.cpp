@@ -1,10 +1,12 @@
 #include "pg/deferred_indexes.hpp"
 
 #include "pg/background_process.hpp"
+#include "pg/chunk_attempt.hpp"
 #include "pg/error_text.hpp"
 #include "pg/import_lock.hpp"
 #include "pg/planned_insert.hpp"
 #include "pg/progress.hpp"
+#include "pg/risky_step.hpp"
 #include "pg/session.hpp"
 #include "pg/settings.hpp"
 #include "pg/shared_progress.hpp"
@@ -279,6 +281,18 @@ ErrorData *try_build(Loader *leader, Build *build) {
     return error;
 }
 
+bool crashes_too_often(const DeferredIndex *index) { return index->crashes >= kMostCrashes; }
+
+const char *const kCrashes = "the server crashed several times while it was being built";
+
+ErrorData *crash_error() {
+    auto *error = static_cast<ErrorData *>(palloc0(sizeof(ErrorData)));
+
+    error->sqlerrcode = ERRCODE_CRASH_SHUTDOWN;
+    error->message = pstrdup(kCrashes);
+    return error;
+}
+
 /* As a chunk: what may pass is tried again, with growing pauses. */
 ErrorData *build_with_retries(Loader *leader, int import, Build *build, const char *name) {
     const int max_retries = import_of(leader, import)->options.max_retries;
@@ -294,6 +308,24 @@ ErrorData *build_with_retries(Loader *leader, int import, Build *build, const ch
             return error;
         }
     }
+}
+
+/* One that was in two crashes has a third one alone, but for chunks that were in none: as a chunk. */
+ErrorData *build_counted(Loader *leader, int import, Build *build, const DeferredIndex *index) {
+    const bool suspect = index->crashes >= kCrashesBeforeAlone;
+
+    if (suspect) {
+        begin_transaction(&leader->identity);
+        hold_lock(suspect_lock());
+        commit_transaction();
+    }
+    begin_risky_step(leader, RiskyStep::Indexing, static_cast<int64>(build->index));
+    ErrorData *error = build_with_retries(leader, import, build, index->name);
+    end_risky_step();
+    if (suspect) {
+        release_lock(suspect_lock());
+    }
+    return error;
 }
 
 const char *build_failure(const DeferredIndex *index, const ErrorData *error) {
@@ -348,7 +380,8 @@ ErrorData *build_indexes(Loader *leader, int index, const BatchMember *import, b
         Build build = {&leader->ledger, import->target_oid, indexes[i].oid};
 
         report_activity("movielens_ingest: building index %s after import " INT64_FORMAT, indexes[i].name, import->id);
-        ErrorData *error = build_with_retries(leader, index, &build, indexes[i].name);
+        ErrorData *error =
+            crashes_too_often(&indexes[i]) ? crash_error() : build_counted(leader, index, &build, &indexes[i]);
         if (error != nullptr && (failure == nullptr || is_cancel(error))) {
             error->message = const_cast<char *>(build_failure(&indexes[i], error));
             failure = error;
@@ -367,8 +400,12 @@ const char *build_abandoned_indexes(const Ledger *ledger, Oid target) {
     const DeferredIndex *indexes = deferred_indexes(ledger, target, &count);
     for (int i = 0; i < count; i++) {
         Build build = {ledger, target, indexes[i].oid};
-        ErrorData *error = try_in_subtransaction(build_index, &build);
 
+        if (crashes_too_often(&indexes[i])) {
+            failure = psprintf("could not build index %s: %s", indexes[i].name, kCrashes);
+            continue;
+        }
+        ErrorData *error = try_in_subtransaction(build_index, &build);
         if (error != nullptr && is_cancel(error)) {
             ReThrowError(error);
         }

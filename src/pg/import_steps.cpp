@@ -9,6 +9,7 @@
 #include "pg/pg.hpp"
 #include "pg/planner.hpp"
 #include "pg/progress.hpp"
+#include "pg/risky_step.hpp"
 #include "pg/session.hpp"
 #include "pg/shared_chunks.hpp"
 #include "pg/shared_progress.hpp"
@@ -52,6 +53,11 @@ void require_admitted(const Import *import, const Twin *twin) {
 
 /* False: others have to end first, of this batch or of another one with a suspect. */
 bool may_load_suspect(SharedBatch *shared) { return hold_lock_now(suspect_lock()) && exclude_others(shared); }
+
+void end_suspicion(SharedBatch *shared) {
+    allow_others(shared);
+    release_lock(suspect_lock());
+}
 
 /* The import was planned to the end before it was interrupted, cancelled or failed. */
 void offer_old_plan(Loader *leader, WorkerPool *pool, int index) {
@@ -118,20 +124,31 @@ ErrorData *try_analyze(Loader *leader, const Import *import) {
 
 } // namespace
 
-void plan_import(Loader *leader, WorkerPool *pool, int index) {
+bool plan_import(Loader *leader, WorkerPool *pool, int index) {
     const Import *import = import_of(leader, index);
+    const bool planned = import->rows >= 0;
+    const int crashes = planned ? 0 : crashes_in_step(leader, RiskyStep::Planning, import->id);
     int64 chunks = 0;
     Twin twin = {0, false};
     bool admitted = false;
+
+    if (crashes >= kMostCrashes) {
+        ereport(ERROR, (errcode(ERRCODE_CRASH_SHUTDOWN),
+                        errmsg("the server crashed %d times while the import was being planned", crashes)));
+    }
+    if (crashes >= kCrashesBeforeAlone && !may_load_suspect(leader->shared)) {
+        return false;
+    }
 
     begin_transaction(&leader->identity);
     mark_started(&leader->ledger, import->id);
     commit_transaction();
     settle_witness(leader, leader->imports[index]);
-    if (import->rows >= 0) {
+    if (planned) {
         offer_old_plan(leader, pool, index);
-        return;
+        return true;
     }
+    begin_risky_step(leader, RiskyStep::Planning, import->id);
 
     report_planning(import);
     set_shared_phase(leader->shared, index, Phase::Planning);
@@ -160,6 +177,11 @@ void plan_import(Loader *leader, WorkerPool *pool, int index) {
     if (!admitted && planner->done()) {
         require_admitted(import, &twin);
     }
+    end_risky_step();
+    if (crashes >= kCrashesBeforeAlone) {
+        end_suspicion(leader->shared);
+    }
+    return true;
 }
 
 bool load_left_chunks(Loader *leader, int index) {
@@ -187,8 +209,7 @@ bool load_left_chunks(Loader *leader, int index) {
         }
     }
     if (all) {
-        allow_others(shared);
-        release_lock(suspect_lock());
+        end_suspicion(shared);
     }
     pfree(left);
     return all;
@@ -206,10 +227,21 @@ void analyze_target(Loader *leader, int index) {
     if (!some_loaded) {
         return;
     }
+    /* Statistics are not worth a third crash. */
+    const int crashes = crashes_in_step(leader, RiskyStep::Analyzing, import->id);
+    if (crashes >= kCrashesBeforeAlone) {
+        ereport(WARNING,
+                (errcode(ERRCODE_CRASH_SHUTDOWN), errmsg("could not analyze %s after import " INT64_FORMAT
+                                                         ": the server crashed %d times while it was being analyzed",
+                                                         import->target, import->id, crashes)));
+        return;
+    }
+    begin_risky_step(leader, RiskyStep::Analyzing, import->id);
     report_activity("movielens_ingest: analyzing %s for import " INT64_FORMAT, import->target, import->id);
     do {
         error = try_analyze(leader, import);
     } while (error != nullptr && error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE && ++tries < kMostTries);
+    end_risky_step();
     if (error != nullptr && is_cancel(error)) {
         ReThrowError(error);
     }

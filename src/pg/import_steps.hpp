@@ -11,9 +11,10 @@ namespace movielens_ingest::pg {
 
 /*
  * Plans the file, or goes on with the plan that the ledger has, and offers its chunks. Workers start as soon as there
- * are any, unless they look like a file that was loaded before: raises 42710 when it is one.
+ * are any, unless they look like a file that was loaded before: raises 42710 when it is one. False: it was in crashes
+ * of the server, and is to be called again when no other process loads anything.
  */
-void plan_import(Loader *leader, WorkerPool *pool, int import);
+bool plan_import(Loader *leader, WorkerPool *pool, int import);
 
 /*
  * Loads the chunks that were lost, put off, or met in a crash: when all others have ended, one after the other. False:

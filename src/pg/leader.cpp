@@ -82,14 +82,13 @@ void lead(const LeaderArguments *arguments) {
 
 /* The next of the queue was given this slot, and could not even connect: the role may have been dropped. */
 void end_unborn(const Identity *identity, const LeaderArguments *unborn) {
-    Ledger ledger;
-
-    note_patiently(identity, "write the end of an import whose leader could not connect", [&]() {
-        if (reopen_ledger(unborn->files, &ledger) && !lock_is_held(leader_lock(unborn->files, unborn->batch_id))) {
-            fail_abandoned_batch(&ledger, unborn->batch_id, unpack_sql_state(ERRCODE_INSUFFICIENT_RESOURCES),
-                                 "the leader of the import could not connect to the database");
-        }
-    });
+    bool led = true;
+    note_patiently(identity, "look for the leader of an import",
+                   [&]() { led = lock_is_held(leader_lock(unborn->files, unborn->batch_id)); });
+    if (!led) {
+        fail_abandoned_batch(identity, unborn->files, unborn->batch_id, ERRCODE_INSUFFICIENT_RESOURCES,
+                             "the leader of the import could not connect to the database");
+    }
 }
 
 } // namespace

@@ -269,6 +269,7 @@ void reopen_lost(const Ledger *ledger, int64 batch_id);
 
 struct DeferredIndex {
     Oid oid;
+    int crashes;      /* of the server while it was being built; 0 when it has been built since */
     const char *name; /* schema-qualified and quoted; the OID if it was dropped */
 };
 void note_deferred_index(const Ledger *ledger, Oid target, Oid index);
@@ -276,6 +277,18 @@ void note_deferred_index(const Ledger *ledger, Oid target, Oid index);
 DeferredIndex *deferred_indexes(const Ledger *ledger, Oid target, int *count);
 /* False: somebody else has built it. If he is about to, this waits for him. */
 bool forget_deferred_index(const Ledger *ledger, Oid index);
+
+/* --- ledger_crashes.cpp: what crashed the server besides chunks --- */
+
+/* Of an import, by its id; or of an index that was put off, by its OID. */
+enum class RiskyStep { Planning, Analyzing, Indexing };
+
+int step_crashes(const Ledger *ledger, RiskyStep step, int64 of);
+void count_step(const Ledger *ledger, RiskyStep step, int64 of, int change);
+/* Of all indexes that were put off on the targets of a batch. */
+void count_index_builds(const Ledger *ledger, int64 batch_id, int change);
+/* The steps of a batch count from 0 again. */
+void forget_crashes(const Ledger *ledger, int64 batch_id);
 
 /* --- ledger_chunks.cpp: chunks and rejects --- */
 

@@ -192,6 +192,7 @@ void reopen_batch(const Ledger *ledger, int64 batch_id, const Identity *identity
                   {param(batch_id), param(identity->user)});
     end_statement(&scope);
     note_origin(ledger, batch_id);
+    forget_crashes(ledger, batch_id);
 }
 
 void replace_file(const Ledger *ledger, int64 id, const FileIdentity *file) {

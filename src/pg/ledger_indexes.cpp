@@ -16,7 +16,7 @@ void note_deferred_index(const Ledger *ledger, Oid target, Oid index) {
      */
     run_statement(ledger,
                   "INSERT INTO ledger._deferred_indexes (index_oid, target_oid) VALUES ($1, $2)"
-                  " ON CONFLICT (index_oid) DO UPDATE SET target_oid = excluded.target_oid",
+                  " ON CONFLICT (index_oid) DO UPDATE SET target_oid = excluded.target_oid, crashes = 0",
                   {param(index), param(target)});
     end_statement(&scope);
 }
@@ -25,12 +25,16 @@ DeferredIndex *deferred_indexes(const Ledger *ledger, Oid target, int *count) {
     const MemoryContext context = CurrentMemoryContext;
     const StatementScope scope = begin_statement(ledger);
     const uint64 found = run_statement(ledger,
-                                       "SELECT index_oid::bigint, index_oid::regclass::text"
+                                       "SELECT index_oid::bigint, index_oid::regclass::text, CASE WHEN EXISTS"
+                                       "  (SELECT FROM pg_index i WHERE i.indexrelid = d.index_oid"
+                                       "   AND i.indrelid = d.target_oid AND NOT i.indisready)"
+                                       "  THEN d.crashes::bigint ELSE 0 END"
                                        " FROM ledger._deferred_indexes d WHERE target_oid = $1 ORDER BY d.index_oid",
                                        {param(target)});
     auto *indexes = static_cast<DeferredIndex *>(MemoryContextAlloc(context, sizeof(DeferredIndex) * Max(found, 1)));
     for (uint64 i = 0; i < found; i++) {
-        indexes[i] = {static_cast<Oid>(result_int64(i, 1)), result_text(i, 2, context)};
+        indexes[i] = {static_cast<Oid>(result_int64(i, 1)), static_cast<int>(result_int64(i, 3)),
+                      result_text(i, 2, context)};
     }
     *count = static_cast<int>(found);
     end_statement(&scope);
