@@ -756,7 +756,7 @@ BEGIN
        AND NOT r.rolsuper;
     IF owner IS NOT NULL THEN
         RAISE WARNING 'schema "%" of extension "movielens_ingest" belongs to role "%", which is no superuser',
-                      extension.extnamespace::regnamespace, owner
+                      (SELECT n.nspname FROM pg_namespace n WHERE n.oid = extension.extnamespace), owner
             USING DETAIL = 'The role can rename the schema, and make functions that look like those of the extension.',
                   HINT = 'Have the extension in a schema of a superuser, in which nobody else may create anything.';
     END IF;
