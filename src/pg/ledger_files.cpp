@@ -233,7 +233,9 @@ int64 admit_import(const Ledger *ledger, const Import *import) {
                       {param(import->id), param(import->unlogged)}) > 0) {
         other = result_int64(0, 1);
     } else {
-        run_statement(ledger, "UPDATE ledger.uploaded_files SET plan = plan || '{\"admitted\": true}' WHERE id = $1",
+        run_statement(ledger,
+                      "UPDATE ledger.uploaded_files SET plan = plan || jsonb_build_object('admitted', true)"
+                      " WHERE id = $1",
                       {param(import->id)});
     }
     end_statement(&scope);

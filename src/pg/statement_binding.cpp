@@ -180,6 +180,13 @@ bool check_node(Node *node, void *context) {
         }
         break;
     }
+    case T_RangeTblFunction: {
+        const ListCell *cell;
+        foreach (cell, reinterpret_cast<RangeTblFunction *>(node)->funccoltypes) {
+            check_type(check, lfirst_oid(cell)); /* of AS r (column type, ...) */
+        }
+        break;
+    }
     default:
         break;
     }

@@ -7,9 +7,9 @@
  * (RevalidateCachedQuery). So every query is looked at when the parser is through with it, and before the rewriter, the
  * planner or the executor sees it: then its objects are OIDs, and these must be those that were meant.
  *
- * Until then, the parser runs nothing of others but input functions: a literal of no type is read as one of what it stands
- * beside (coerce_type). Those of the types that an ordinary role can make could evaluate the CHECK of a domain within an
- * array or a row, so no literal in our statements is the text of one that has elements.
+ * Until then, the parser runs nothing of others but input functions: a literal of no type is read as one of what it
+ * stands beside (coerce_type). Those of the types that an ordinary role can make could evaluate the CHECK of a domain
+ * within an array or a row, so no literal in our statements is the text of one that has elements.
  *
  * What the rewriter adds later (policies, defaults, generated columns, rules) is found by the OID of the table.
  */
