@@ -101,6 +101,17 @@ is("$row->{status} $row->{success_count}", 'Completed with errors 3', 'reject_li
 $row = load($tree, [ '1,2', '2,3', '3,', '4,9', '5,9', 'x,' ], 'chunk_size => 1, reject_limit => 2');
 like("$row->{status} $row->{error}", qr/^Failed more than 2 records of file ".*" were refused, the last one at line 5: /, '... what is left does');
 
+# --- what waits for the table waits for the records that wait ---
+
+sql('CREATE TABLE movies (movieid integer PRIMARY KEY, same integer REFERENCES movies); CREATE TABLE links (movieid integer REFERENCES movies, imdbid text)');
+my $folder = PostgreSQL::Test::Utils::tempdir('data_set');
+PostgreSQL::Test::Utils::append_to_file("$folder/movies.csv", join("\n", 'movieId,same', (map { "$_," . ($_ + 1) } 1 .. 9), '10,', ''));
+PostgreSQL::Test::Utils::append_to_file("$folder/links.csv", join("\n", 'movieId,imdbId', (map { "$_,0$_" } 1 .. 10), ''));
+chmod(0755, $folder);
+is(sql("SELECT string_agg(s, ', ') FROM (SELECT concat_ws(' ', f.file_name, (ml_wait(i.id)).status, (ml_wait(i.id)).success_count) AS s
+		FROM uploaded_files f JOIN (SELECT id FROM uploaded_files WHERE dataset_id = " . (split(/\n/, sql("SELECT id FROM ml_import_dataset('$folder', chunk_size => 1)")))[0] . ') i USING (id) ORDER BY f.id) s'),
+	'movies.csv Completed 10, links.csv Completed 10', 'a data set: no link is refused because its movie waits for another one');
+
 # --- random trees, circles and orphans ---
 
 my @tables = (
