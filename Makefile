@@ -24,6 +24,7 @@ SOURCES = \
 	src/pg/batch_indexes.cpp \
 	src/pg/batch_order.cpp \
 	src/pg/cancel_import.cpp \
+	src/pg/cancel_watch.cpp \
 	src/pg/chunk_attempt.cpp \
 	src/pg/chunk_loader.cpp \
 	src/pg/chunk_work.cpp \
@@ -52,6 +53,7 @@ SOURCES = \
 	src/pg/leader.cpp \
 	src/pg/ledger.cpp \
 	src/pg/ledger_batches.cpp \
+	src/pg/ledger_cancels.cpp \
 	src/pg/ledger_chunks.cpp \
 	src/pg/ledger_crashes.cpp \
 	src/pg/ledger_files.cpp \

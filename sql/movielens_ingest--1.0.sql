@@ -126,6 +126,14 @@ CREATE UNLOGGED TABLE @extschema@._unlogged_witnesses (
     uploaded_file_id bigint PRIMARY KEY REFERENCES @extschema@.uploaded_files ON DELETE CASCADE
 );
 
+-- No key: who asks waits for nobody. Not for pg_dump: where it is restored, an import has no leader that could go on.
+CREATE TABLE @extschema@._cancel_requests (
+    uploaded_file_id bigint NOT NULL,
+    resumed          bigint NOT NULL,
+    requested_at     timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+CREATE INDEX _cancel_requests_uploaded_file_id_idx ON @extschema@._cancel_requests (uploaded_file_id);
+
 -- Not for pg_dump, which leaves out indexes that are not valid.
 CREATE TABLE @extschema@._deferred_indexes (
     index_oid  oid PRIMARY KEY,
@@ -213,6 +221,12 @@ COMMENT ON COLUMN @extschema@._session_settings.role IS 'who set it';
 COMMENT ON TABLE @extschema@._unlogged_witnesses IS 'internal: imports into unlogged tables whose rows no crash has taken';
 COMMENT ON COLUMN @extschema@._unlogged_witnesses.uploaded_file_id IS 'the import';
 
+COMMENT ON TABLE @extschema@._cancel_requests IS 'internal: imports that are to end, until they have or are resumed';
+COMMENT ON COLUMN @extschema@._cancel_requests.uploaded_file_id IS 'the import';
+COMMENT ON COLUMN @extschema@._cancel_requests.resumed IS 'how often it had been resumed; a request from before the last time is not obeyed';
+COMMENT ON COLUMN @extschema@._cancel_requests.requested_at IS 'when ml_cancel() was called';
+COMMENT ON INDEX @extschema@._cancel_requests_uploaded_file_id_idx IS 'finds what is asked of an import';
+
 COMMENT ON TABLE @extschema@._deferred_indexes IS 'internal: indexes that are built when the last import into their table ends';
 COMMENT ON COLUMN @extschema@._deferred_indexes.index_oid IS 'the index';
 COMMENT ON COLUMN @extschema@._deferred_indexes.target_oid IS 'its table';
@@ -235,6 +249,7 @@ ALTER TABLE @extschema@._origin ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @extschema@._callers ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @extschema@._session_settings ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @extschema@._unlogged_witnesses ENABLE ROW LEVEL SECURITY;
+ALTER TABLE @extschema@._cancel_requests ENABLE ROW LEVEL SECURITY;
 ALTER TABLE @extschema@._deferred_indexes ENABLE ROW LEVEL SECURITY;
 
 /*

@@ -16,4 +16,8 @@ compare() { # compare LIST DIRECTORY...: the .cpp files that LIST names against 
 compare Makefile src/core src/pg
 compare CMakeLists.txt src/core src/pg
 compare CMakeLists.txt test/unit test/fuzz
+# Holds of cancels are not counted: see cancel_hold.hpp.
+if grep -nE "(HOLD|RESUME)_(CANCEL_)?INTERRUPTS\(\);|QueryCancelHoldoffCount" -r src --include="*.?pp" | grep -v "^src/pg/cancel_hold.hpp:"; then
+    failed=1
+fi
 exit $failed

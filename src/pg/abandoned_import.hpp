@@ -16,6 +16,12 @@ namespace movielens_ingest::pg {
 const char *end_abandoned(const Ledger *ledger, int64 id, Oid target, const char *status, const char *sqlstate,
                           const char *error);
 
+/* The same for one that was to be cancelled: Cancelled, unless nothing of it is missing. */
+const char *end_cancelled(const Ledger *ledger, int64 id, Oid target);
+
+/* Of imports that were to be cancelled, those whose leader has not come to it. In transactions of its own. */
+void end_cancelled_imports(Oid files, const Identity *identity);
+
 /*
  * In a background process, outside of a transaction: ends every import of a batch that has not ended yet as Failed.
  * files: OID of uploaded_files.

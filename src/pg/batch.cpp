@@ -4,6 +4,7 @@
 #include "pg/background_process.hpp"
 #include "pg/batch_order.hpp"
 #include "pg/batch_state.hpp"
+#include "pg/cancel_watch.hpp"
 #include "pg/chunk_attempt.hpp"
 #include "pg/chunk_loader.hpp"
 #include "pg/error_text.hpp"
@@ -46,19 +47,40 @@ void refresh(Batch *batch) {
     commit_transaction();
 }
 
+/* ml_cancel() asks here too: its caller may not have found the shared memory, or an earlier leader died of it. */
+void take_requests(Batch *batch) {
+    int count;
+    const CancelRequest *requests = cancel_requests_of_batch(&batch->loader.ledger, batch->loader.shared->id, &count);
+
+    for (int i = 0; i < count; i++) {
+        const int index = shared_index(batch->loader.shared, requests[i].id);
+        if (index >= 0 && !batch->ended[index] && !import_is_cancelled(batch->loader.shared, index)) {
+            cancel_import(batch->loader.shared, index);
+        }
+    }
+}
+
+void obey_requests(Batch *batch) {
+    begin_transaction(&batch->loader.identity);
+    take_requests(batch);
+    commit_transaction();
+}
+
 /* Once a second. No import fails because of something that may pass: it is done again. */
 void attend(Batch *batch) {
     const MemoryContext context = CurrentMemoryContext;
+    const CancelHold hold = current_hold();
 
     give_up_referenced_keys(); /* others may have the rows of the ledger, or the queue, and write to those tables */
     PG_TRY();
     {
         refresh(batch);
+        obey_requests(batch);
         move_queue(batch->loader.ledger.files, &batch->loader.identity, false);
     }
     PG_CATCH();
     {
-        ErrorData *error = abort_transaction(context);
+        ErrorData *error = abort_transaction(context, hold);
         if (!may_pass(error)) {
             ReThrowError(error);
         }
@@ -291,6 +313,7 @@ void run(Batch *batch) {
     volatile Next next = Next::Again;
     ErrorData *volatile error = nullptr; /* of the round before */
     volatile int errors = 0;             /* one after the other: what cannot be written now, may be later */
+    const CancelHold hold = current_hold();
 
     do {
         MemoryContextSwitchTo(context);
@@ -310,15 +333,15 @@ void run(Batch *batch) {
             /* A cancel that comes now must not put off what one before has asked for. */
             end_given_up(batch);
             /* Here a leader can be cancelled, nowhere else. */
-            RESUME_CANCEL_INTERRUPTS();
+            (void)allow_cancels();
             next = advance(batch);
-            HOLD_CANCEL_INTERRUPTS();
+            put_back(hold);
             errors = 0;
         }
         PG_CATCH();
         {
-            HOLD_CANCEL_INTERRUPTS(); /* the error has reset the count */
-            error = abort_transaction(context);
+            end_watch();
+            error = abort_transaction(context, hold);
             errors += is_cancel(error) ? 0 : 1;
         }
         PG_END_TRY();
@@ -392,6 +415,7 @@ void take_over(Batch *batch, int64 batch_id, dsm_handle segment) {
     (void)change_status(ledger, batch_id, kQueued, kProcessing);
     mark_led(ledger, batch_id, segment);
     read_statuses(batch, batch_id);
+    take_requests(batch);
     hold_loading_locks(batch);
 }
 
@@ -432,12 +456,13 @@ void prepare(Batch *batch, int64 batch_id) {
 
 ErrorData *try_prepare(Batch *batch, int64 batch_id) {
     const MemoryContext context = CurrentMemoryContext;
+    const CancelHold hold = current_hold();
     ErrorData *volatile error = nullptr;
 
     PG_TRY();
     { prepare(batch, batch_id); }
     PG_CATCH();
-    { error = abort_transaction(context); }
+    { error = abort_transaction(context, hold); }
     PG_END_TRY();
     return error;
 }

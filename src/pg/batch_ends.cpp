@@ -62,7 +62,7 @@ void end_member(Batch *batch, int index, const char *status, const char *sqlstat
     bool completed = false;
 
     /* A cancel from here on comes too late; it must not leave the import without an end. */
-    HOLD_CANCEL_INTERRUPTS();
+    const CancelHold hold = hold_cancels();
     note_patiently(&loader->identity, "write the end of an import", [&]() {
         if (reopen_ledger(loader->ledger.files, &loader->ledger)) {
             const char *last = end_import(&loader->ledger, id, status, sqlstate, error);
@@ -87,7 +87,7 @@ void end_member(Batch *batch, int index, const char *status, const char *sqlstat
     if (!completed && !import_is_loaded(loader->shared, index)) {
         fail_dependents(batch, index, status != nullptr ? status : kFailed);
     }
-    RESUME_CANCEL_INTERRUPTS();
+    put_back(hold);
 }
 
 void end_given_up(Batch *batch) {

@@ -19,15 +19,14 @@ bool target_is_loaded_on(const Batch *batch, int index) {
     return false;
 }
 
-} // namespace
-
-bool index_target(Batch *batch, int index) {
+/* seen: so many cancels of the import do not end it. */
+bool index_until_cancelled(Batch *batch, int index, int seen) {
     give_up_referenced_keys(); /* what comes now may wait for others, and take long */
     if (batch->indexed[index]) {
         return true;
     }
     const ErrorData *error =
-        build_indexes(&batch->loader, index, &batch->members[index], target_is_loaded_on(batch, index));
+        build_indexes(&batch->loader, index, &batch->members[index], target_is_loaded_on(batch, index), seen);
     if (error != nullptr && is_cancel(error)) {
         take_cancel(batch);
         if (!import_is_cancelled(batch->loader.shared, index)) {
@@ -39,11 +38,16 @@ bool index_target(Batch *batch, int index) {
     return true;
 }
 
+} // namespace
+
+bool index_target(Batch *batch, int index) { return index_until_cancelled(batch, index, 0); }
+
 bool index_given_up(Batch *batch, int index) {
+    const int seen = cancels_of(batch->loader.shared, index);
     QueryCancelPending = false;
-    RESUME_CANCEL_INTERRUPTS();
-    const bool indexed = index_target(batch, index);
-    HOLD_CANCEL_INTERRUPTS();
+    const CancelHold hold = allow_cancels();
+    const bool indexed = index_until_cancelled(batch, index, seen);
+    put_back(hold);
     return indexed;
 }
 

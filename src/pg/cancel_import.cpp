@@ -33,7 +33,10 @@ void require_may_cancel(const Ledger *ledger, const VisibleImport *import) {
                               "\"pg_signal_backend\" may cancel it.")));
 }
 
-/* False: it has no leader that could be asked. */
+/*
+ * At once, as pg_cancel_backend() does; the request in the ledger holds when the transaction commits, and outlives the
+ * leader. False: it has no leader that could be asked.
+ */
 bool ask_leader(const Ledger *ledger, const VisibleImport *import) {
     const BatchView view = open_batch_view(import->segment, ledger->files, import->batch_id, import->leader);
     const int index = view.batch != nullptr ? shared_index(view.batch, import->id) : -1;
@@ -48,8 +51,7 @@ bool ask_leader(const Ledger *ledger, const VisibleImport *import) {
 
 /* Nobody leads it. */
 void cancel_abandoned(const Ledger *ledger, int64 id) {
-    const char *unbuilt = end_abandoned(ledger, id, target_of_import(ledger, id), kCancelled,
-                                        unpack_sql_state(ERRCODE_QUERY_CANCELED), kCancelMessage);
+    const char *unbuilt = end_cancelled(ledger, id, target_of_import(ledger, id));
     if (unbuilt != nullptr) {
         ereport(WARNING, (errmsg_internal("%s", show_message(unbuilt)), errhint("Build it with REINDEX.")));
     }
@@ -65,7 +67,11 @@ bool cancel_by_id(const Ledger *ledger, int64 id) {
         raise_unknown_import(id);
     }
     require_may_cancel(ledger, &import);
+    if (is_open(&import)) {
+        PreventCommandIfReadOnly("ml_cancel()");
+    }
     if (is_open(&import) && ask_leader(ledger, &import)) {
+        request_cancel(ledger, &import);
         return true;
     }
     if (is_open(&import)) {
@@ -73,14 +79,15 @@ bool cancel_by_id(const Ledger *ledger, int64 id) {
          * No leader has said yet where it can be asked. One that is about to has these rows locked, and we wait for it;
          * one that comes later waits for us. All rows of the batch, or the two could wait for each other.
          */
-        PreventCommandIfReadOnly("ml_cancel()");
         lock_batch(ledger, import.batch_id);
         if (!read_visible_import(ledger, id, true, &import)) {
             raise_unknown_import(id);
         }
     }
     if (is_open(&import)) {
-        if (!ask_leader(ledger, &import)) {
+        if (ask_leader(ledger, &import)) {
+            request_cancel(ledger, &import);
+        } else {
             cancel_abandoned(ledger, id);
         }
         return true;

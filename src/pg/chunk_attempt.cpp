@@ -1,9 +1,12 @@
 #include "pg/chunk_attempt.hpp"
 
+#include "pg/cancel_watch.hpp"
 #include "pg/chunk_writer.hpp"
+#include "pg/import_lock.hpp"
 #include "pg/patience.hpp"
 #include "pg/pg.hpp"
 #include "pg/progress.hpp"
+#include "pg/session.hpp"
 #include "pg/shared_chunks.hpp"
 #include "pg/subtransaction.hpp"
 
@@ -15,6 +18,30 @@ namespace {
 Loader *busy = nullptr;
 int64 busy_chunk_id;
 bool busy_with_it; /* it is more than counted */
+
+struct AttemptLock {
+    LOCKTAG tag;
+    bool held;
+};
+AttemptLock in_hand;    /* of the chunk that is being loaded, */
+AttemptLock beforehand; /* and of the one whose attempt has begun with that */
+
+/* False: another process is at the chunk, or has not quite ended. wait: until it has. */
+bool lock_attempt(AttemptLock *lock, LOCKTAG tag, bool wait) {
+    lock->tag = tag;
+    if (wait) {
+        hold_lock(tag);
+    }
+    lock->held = wait || hold_lock_now(tag);
+    return lock->held;
+}
+
+void unlock_attempt(AttemptLock *lock) {
+    if (lock->held) {
+        release_lock(lock->tag);
+        lock->held = false;
+    }
+}
 
 /* In a transaction. */
 void uncount() {
@@ -44,15 +71,21 @@ void withdraw_at_exit(int, Datum) {
 }
 
 /* Whatever synchronous_commit is: the count is to be there after a crash that the work brings about. */
-bool count_attempt(const Loader *loader, const Import *import, int64 number, Company company, LedgerChunk *chunk) {
-    const int most_crashes = company == Company::Alone ? INT_MAX : kCrashesBeforeAlone - 1;
-    const bool pending =
-        begin_attempt(&loader->ledger, import->id, number, most_crashes, company == Company::Alone, chunk);
+bool count_attempt(const Loader *loader, const Import *import, int64 number, Company company, AttemptLock *lock,
+                   LedgerChunk *chunk) {
+    const bool alone = company == Company::Alone;
+    const int most_crashes = alone ? INT_MAX : kCrashesBeforeAlone - 1;
 
-    if (pending) {
-        ForceSyncCommit();
+    unlock_attempt(lock); /* an error may have left it */
+    if (!lock_attempt(lock, attempt_lock(loader->ledger.files, import->id, number), alone)) {
+        return false;
     }
-    return pending;
+    if (!begin_attempt(&loader->ledger, import->id, number, most_crashes, alone, chunk)) {
+        unlock_attempt(lock);
+        return false;
+    }
+    ForceSyncCommit();
+    return true;
 }
 
 /*
@@ -61,7 +94,8 @@ bool count_attempt(const Loader *loader, const Import *import, int64 number, Com
 void begin_next(Loader *loader, const Import *import) {
     const int64 number = take_next_chunk(loader->shared, loader->slot, loader->leave);
 
-    loader->next_begun = number > 0 && count_attempt(loader, import, number, Company::Others, &loader->next);
+    loader->next_begun =
+        number > 0 && count_attempt(loader, import, number, Company::Others, &beforehand, &loader->next);
 }
 
 /* The transaction that counts it has been committed. */
@@ -90,12 +124,14 @@ bool begin_attempt_at(Loader *loader, const Import *import, int64 number, Compan
     if (loader->next_begun) {
         Assert(static_cast<int64>(loader->next.chunk.number) == number);
         loader->next_begun = false;
+        in_hand = beforehand;
+        beforehand.held = false;
         *chunk = loader->next;
         return true;
     }
     bool pending = false;
     note_patiently(&loader->identity, "count an attempt at a chunk",
-                   [&]() { pending = count_attempt(loader, import, number, company, chunk); });
+                   [&]() { pending = count_attempt(loader, import, number, company, &in_hand, chunk); });
     if (pending) {
         note_begun(loader, chunk->id);
     }
@@ -105,18 +141,21 @@ bool begin_attempt_at(Loader *loader, const Import *import, int64 number, Compan
 ErrorData *try_chunk(Loader *loader, const Import *import, const LedgerChunk *chunk, Company company,
                      MemoryContext context, ChunkEnd *end) {
     ErrorData *volatile error = nullptr;
+    const CancelHold hold = allow_cancels(); /* here a worker can be cancelled, and in its pauses */
 
     end->rows = 0;
     busy_with_it = true;
-    if (loader->slot > 0) {
-        RESUME_CANCEL_INTERRUPTS(); /* here a worker can be cancelled, nowhere else */
-    }
     PG_TRY();
     {
+        begin_watch(loader->shared, loader->shared->slot[loader->slot].import, 0, WatchEnd::Terminate);
         begin_transaction(&loader->identity);
         if (claim_chunk(&loader->ledger, chunk->id, company == Company::Alone)) {
+            const int guc_level = NewGUCNestLevel();
+            obey_lock_timeout();
             set_constraints_immediate();
             const ChunkCounts counts = write_chunk(loader, import, chunk);
+            AtEOXact_GUC(true, guc_level);
+            obey_watch();
             complete_chunk(&loader->ledger, chunk->id, &counts);
             if (company == Company::Others) {
                 begin_next(loader, import);
@@ -131,15 +170,16 @@ ErrorData *try_chunk(Loader *loader, const Import *import, const LedgerChunk *ch
     }
     PG_CATCH();
     {
-        error = abort_transaction(context);
+        end_watch();
+        error = abort_transaction(context, hold);
         loader->next_begun = false;
+        unlock_attempt(&beforehand);
         forget_refused(loader->shared, loader->slot);
     }
     PG_END_TRY();
 
-    if (loader->slot > 0) {
-        HOLD_CANCEL_INTERRUPTS(); /* an error has reset the count */
-    }
+    end_watch();
+    put_back(hold);
     if (error == nullptr && end->rows > 0) {
         end->how = ChunkEnd::How::Completed;
         forget_attempt();
@@ -152,15 +192,21 @@ ErrorData *try_chunk(Loader *loader, const Import *import, const LedgerChunk *ch
     return error;
 }
 
-void forget_attempt() { busy = nullptr; }
+void forget_attempt() {
+    busy = nullptr;
+    unlock_attempt(&in_hand);
+}
 
 void withdraw_attempt() {
     if (busy == nullptr) {
+        unlock_attempt(&in_hand);
         return;
     }
     busy->next_begun = false;
     note_patiently(&busy->identity, "take back the count of an attempt", uncount);
     busy = nullptr;
+    unlock_attempt(&in_hand);
+    unlock_attempt(&beforehand);
 }
 
 } // namespace movielens_ingest::pg

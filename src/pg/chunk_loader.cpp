@@ -43,6 +43,10 @@ core::ErrorFate fate_of(const Loader *loader, const ErrorData *error) {
     if (is_cancel(error) && loader->slot > 0) {
         return core::ErrorFate::Retry; /* somebody cancelled this worker, not the import */
     }
+    if (is_lock_timeout(error)) {
+        /* It may have waited for another chunk, for a key or for the end of the table: COPY would not have had to. */
+        return core::ErrorFate::RetryAlone;
+    }
     const core::ErrorFate fate = core::error_fate(sqlstate_of(error));
     /* Not the fault of one record, or it would have been refused. */
     return fate == core::ErrorFate::Reject ? core::ErrorFate::Fail : fate;
@@ -56,9 +60,13 @@ bool end_attempt(Loader *loader, int import, const LedgerChunk *chunk, const Err
     const core::ErrorFate fate = fate_of(loader, error);
     /* The leader takes it up when nothing else of the import runs. */
     const bool put_off = fate == core::ErrorFate::RetryAlone && company == Company::Others;
-    /* Also one that was sent because of another import, while this process had a chunk of it in hand. */
-    const bool cancelled = is_cancel(error) && some_import_is_cancelled(loader->shared);
-    const int max_retries = fate == core::ErrorFate::Fail ? -1 : of->options.max_retries;
+    /*
+     * User code may have made another error of a cancel. And one that was sent because of another import may come while
+     * this process has a chunk of this one in hand.
+     */
+    const bool cancelled =
+        import_is_cancelled(loader->shared, import) || (is_cancel(error) && some_import_is_cancelled(loader->shared));
+    const int max_retries = fate == core::ErrorFate::Fail && !cancelled ? -1 : of->options.max_retries;
 
     ereport(LOG, (errcode(error->sqlerrcode),
                   errmsg("chunk " INT64_FORMAT " of import " INT64_FORMAT " failed in attempt %d: %s", number, of->id,
@@ -84,6 +92,7 @@ bool end_attempt(Loader *loader, int import, const LedgerChunk *chunk, const Err
 void keep_locks(Loader *loader, int import) {
     const Oid files = loader->ledger.files;
 
+    forget_lock_timeout();
     if (loader->slot == 0) {
         hold_lock(leader_lock(files, loader->shared->id));
         hold_lock_beside(mover_lock(files), true);
@@ -173,13 +182,10 @@ void load_chunk(Loader *loader, int index, int64 number, Company company) {
             report_activity("movielens_ingest: pausing before chunk " INT64_FORMAT " of import " INT64_FORMAT
                             " is tried again",
                             number, import->id);
-            if (loader->slot > 0) {
-                RESUME_CANCEL_INTERRUPTS(); /* there is nothing to undo: a worker that is cancelled ends */
-            }
+            /* There is nothing to undo: a worker that is cancelled ends. */
+            const CancelHold hold = loader->slot > 0 ? allow_cancels() : current_hold();
             again = pause(loader, index, retry_pause(chunk.attempts));
-            if (loader->slot > 0) {
-                HOLD_CANCEL_INTERRUPTS();
-            }
+            put_back(hold);
         }
         MemoryContextReset(context);
     }

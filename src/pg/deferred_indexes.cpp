@@ -1,6 +1,7 @@
 #include "pg/deferred_indexes.hpp"
 
 #include "pg/background_process.hpp"
+#include "pg/cancel_watch.hpp"
 #include "pg/chunk_attempt.hpp"
 #include "pg/error_text.hpp"
 #include "pg/import_lock.hpp"
@@ -261,13 +262,14 @@ void lock_for_build(const Build *build) {
 
 ErrorData *try_build(Loader *leader, Build *build) {
     const MemoryContext context = CurrentMemoryContext;
+    const CancelHold hold = current_hold();
     ErrorData *volatile error = nullptr;
 
     PG_TRY();
     {
         begin_transaction(&leader->identity);
+        obey_watch();
         const int guc_level = NewGUCNestLevel();
-        set_locally("lock_timeout", "0"); /* that of the caller is for its statements */
         set_locally("deadlock_timeout", psprintf(INT64_FORMAT, Min(int64{DeadlockTimeout} * kLookLate, INT_MAX)));
         lock_for_build(build);
         build_index(build);
@@ -275,7 +277,7 @@ ErrorData *try_build(Loader *leader, Build *build) {
         commit_transaction();
     }
     PG_CATCH();
-    { error = abort_transaction(context); }
+    { error = abort_transaction(context, hold); }
     PG_END_TRY();
     MemoryContextSwitchTo(context);
     return error;
@@ -353,7 +355,7 @@ void defer_indexes(Loader *leader, const Import *import) {
     commit_transaction();
 }
 
-ErrorData *build_indexes(Loader *leader, int index, const BatchMember *import, bool same_batch) {
+ErrorData *build_indexes(Loader *leader, int index, const BatchMember *import, bool same_batch, int seen) {
     const MemoryContext context = CurrentMemoryContext;
     const LOCKTAG loading = loading_lock(import->target_oid);
     DeferredIndex *indexes = nullptr;
@@ -380,8 +382,11 @@ ErrorData *build_indexes(Loader *leader, int index, const BatchMember *import, b
         Build build = {&leader->ledger, import->target_oid, indexes[i].oid};
 
         report_activity("movielens_ingest: building index %s after import " INT64_FORMAT, indexes[i].name, import->id);
+        /* A cancel since the phase is another one signals us; for one before there was nobody to be signalled. */
+        begin_watch(leader->shared, index, seen, WatchEnd::Cancel);
         ErrorData *error =
             crashes_too_often(&indexes[i]) ? crash_error() : build_counted(leader, index, &build, &indexes[i]);
+        end_watch();
         if (error != nullptr && (failure == nullptr || is_cancel(error))) {
             error->message = const_cast<char *>(build_failure(&indexes[i], error));
             failure = error;

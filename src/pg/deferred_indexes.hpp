@@ -23,11 +23,11 @@ void defer_indexes(Loader *leader, const Import *import);
 
 /*
  * Leader, when no process loads the import any more, in no transaction: builds what is put off on its target, unless
- * another import loads into it, which then does so. same_batch: one of this batch does. Null: done, as far as it is for
- * this import. Else the first error, or a cancel at once, in the current memory context; its message names the index,
- * which stays put off.
+ * another import loads into it, which then does so. same_batch: one of this batch does. seen: so many cancels do not
+ * end it. Null: done, as far as it is for this import. Else the first error, or a cancel at once, in the current memory
+ * context; its message names the index, which stays put off.
  */
-ErrorData *build_indexes(Loader *leader, int index, const BatchMember *import, bool same_batch);
+ErrorData *build_indexes(Loader *leader, int index, const BatchMember *import, bool same_batch, int seen);
 
 /*
  * The same for an import that has no leader, in the transaction of a session that ends it. Returns the message of an

@@ -1,6 +1,7 @@
 #include "pg/identity.hpp"
 
 #include "pg/error_text.hpp"
+#include "pg/session.hpp"
 
 namespace movielens_ingest::pg {
 
@@ -55,6 +56,7 @@ void connect_as(const Identity *identity) {
     SetConfigOption("is_superuser", is_superuser ? "on" : "off", PGC_INTERNAL, PGC_S_OVERRIDE);
     /* A role may have it set; but an error is a loader's daily bread, and must not end it. */
     SetConfigOption("exit_on_error", "off", PGC_USERSET, PGC_S_SESSION);
+    set_lock_timeout_aside();
 }
 
 void begin_transaction(const Identity *identity) {
@@ -74,7 +76,8 @@ void commit_transaction() {
     pgstat_report_stat(false);
 }
 
-ErrorData *abort_transaction(MemoryContext context) {
+ErrorData *abort_transaction(MemoryContext context, CancelHold hold) {
+    put_back(hold);
     MemoryContextSwitchTo(context);
     ErrorData *error = copy_error();
     FlushErrorState();

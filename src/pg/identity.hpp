@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "pg/cancel_hold.hpp"
 #include "pg/pg.hpp"
 
 namespace movielens_ingest::pg {
@@ -39,8 +40,8 @@ void commit_transaction();
 
 /*
  * In a PG_CATCH: aborts the transaction, if one is open, and returns the error, copied into the given memory context,
- * which is then the current one.
+ * which is then the current one. hold: that of cancels, from before the PG_TRY.
  */
-ErrorData *abort_transaction(MemoryContext context);
+ErrorData *abort_transaction(MemoryContext context, CancelHold hold);
 
 } // namespace movielens_ingest::pg

@@ -7,12 +7,13 @@ namespace movielens_ingest::pg {
 namespace {
 
 constexpr uint16 kLeader = 0x8000;
+constexpr uint16 kAttempt = 0x4000;
 constexpr uint16 kResume = 0xFFFE;                     /* as objsubid of a lock on uploaded_files */
 constexpr LOCKMODE kLiving = ShareUpdateExclusiveLock; /* one at a time */
 constexpr LOCKMODE kBeside = RowExclusiveLock;
 constexpr LOCKMODE kWaiting = ShareLock; /* conflicts with both */
 
-/* LOCKTAG_OBJECT has 32 + 16 bits for the object: ids are unique up to 2^47, one bit tells what it is the id of. */
+/* LOCKTAG_OBJECT has 32 + 16 bits for the object: ids are unique up to 2^46, two bits tell what it is the id of. */
 LOCKTAG lock_tag(Oid files, int64 id, uint16 kind) {
     LOCKTAG tag;
 
@@ -26,6 +27,10 @@ LOCKTAG lock_tag(Oid files, int64 id, uint16 kind) {
 
 LOCKTAG import_lock(Oid files, int64 import_id) { return lock_tag(files, import_id, 0); }
 LOCKTAG leader_lock(Oid files, int64 batch_id) { return lock_tag(files, batch_id, kLeader); }
+LOCKTAG attempt_lock(Oid files, int64 import_id, int64 chunk_number) {
+    /* Two that share a tag, of imports that are far apart, only wait for each other. */
+    return lock_tag(files, (import_id & (kAttempt - 1)) << 32 | (chunk_number & PG_UINT32_MAX), kAttempt);
+}
 LOCKTAG mover_lock(Oid files) { return lock_tag(files, 0, 0); }
 LOCKTAG starting_lock(Oid files) { return lock_tag(files, 0, kLeader); }
 

@@ -19,6 +19,12 @@ namespace movielens_ingest::pg {
 /* Ids are those of imports; that of a batch is its first import's. files: OID of uploaded_files. */
 LOCKTAG import_lock(Oid files, int64 import_id);
 LOCKTAG leader_lock(Oid files, int64 batch_id);
+/*
+ * Held from before an attempt at the chunk is counted until the ledger says how it ended. A worker whose leader died
+ * may outlive that by a moment, and give an attempt back that it could not end: who takes the chunk over must not have
+ * its row by then.
+ */
+LOCKTAG attempt_lock(Oid files, int64 import_id, int64 chunk_number);
 /* Held by every leader that will look at the queue when it ends, beside the others. */
 LOCKTAG mover_lock(Oid files);
 /*

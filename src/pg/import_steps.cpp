@@ -2,6 +2,7 @@
 
 #include "pg/background_process.hpp"
 #include "pg/boundary.hpp"
+#include "pg/cancel_watch.hpp"
 #include "pg/chunk_attempt.hpp"
 #include "pg/deferred_indexes.hpp"
 #include "pg/error_text.hpp"
@@ -95,13 +96,15 @@ void show_planning(Loader *leader, int index) {
  * never learns that somebody waits. But for a moment only, shorter than one after which a deadlock is looked for:
  * CREATE INDEX CONCURRENTLY may have the lock, and wait for the snapshot of somebody who waits for us.
  */
-ErrorData *try_analyze(Loader *leader, const Import *import) {
+ErrorData *try_analyze(Loader *leader, const Import *import, int index) {
     constexpr int kMoment = 100; /* milliseconds */
     const MemoryContext context = CurrentMemoryContext;
+    const CancelHold hold = current_hold();
     ErrorData *volatile error = nullptr;
 
     PG_TRY();
     {
+        begin_watch(leader->shared, index, 0, WatchEnd::Terminate);
         begin_transaction(&leader->identity);
         const int guc_level = NewGUCNestLevel();
         set_locally("lock_timeout", psprintf("%d", Min(kMoment, Max(DeadlockTimeout / 2, 1))));
@@ -117,8 +120,12 @@ ErrorData *try_analyze(Loader *leader, const Import *import) {
         commit_transaction();
     }
     PG_CATCH();
-    { error = abort_transaction(context); }
+    {
+        end_watch();
+        error = abort_transaction(context, hold);
+    }
     PG_END_TRY();
+    end_watch();
     return error;
 }
 
@@ -238,8 +245,11 @@ void analyze_target(Loader *leader, int index) {
     }
     begin_risky_step(leader, RiskyStep::Analyzing, import->id);
     report_activity("movielens_ingest: analyzing %s for import " INT64_FORMAT, import->target, import->id);
+    if (import_is_cancelled(leader->shared, index)) {
+        return; /* all is in, and its end is wanted; autovacuum will do it */
+    }
     do {
-        error = try_analyze(leader, import);
+        error = try_analyze(leader, import, index);
     } while (error != nullptr && error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE && ++tries < kMostTries);
     end_risky_step();
     if (error != nullptr && is_cancel(error)) {

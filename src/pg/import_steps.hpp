@@ -22,7 +22,10 @@ bool plan_import(Loader *leader, WorkerPool *pool, int import);
  */
 bool load_left_chunks(Loader *leader, int import);
 
-/* Runs ANALYZE if anything was loaded and the role may. An import does not fail for want of statistics. */
+/*
+ * Runs ANALYZE if anything was loaded, the role may, and the import is not cancelled: then that raises its error. An
+ * import does not fail for want of statistics.
+ */
 void analyze_target(Loader *leader, int import);
 
 } // namespace movielens_ingest::pg

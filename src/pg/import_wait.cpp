@@ -90,6 +90,18 @@ bool leader_is_alive(int pid) {
 
 bool is_queued(const VisibleImport *import) { return strcmp(import->status, kQueued) == 0; }
 
+/* If its leader died of that, the process that comes in its place ends it. */
+bool is_to_be_cancelled(const Ledger *ledger, const VisibleImport *import) {
+    bool found = false;
+    int count;
+    const CancelRequest *requests = cancel_requests_of_batch(ledger, import->batch_id, &count);
+
+    for (int i = 0; i < count; i++) {
+        found = found || requests[i].id == import->id;
+    }
+    return found;
+}
+
 } // namespace
 
 bool import_is_alive(const Ledger *ledger, const VisibleImport *import) {
@@ -99,8 +111,8 @@ bool import_is_alive(const Ledger *ledger, const VisibleImport *import) {
 }
 
 WaitEnd wait_for_import(const Ledger *ledger, VisibleImport *import, TimestampTz until) {
-    TimestampTz alive = GetCurrentTimestamp();
-    TimestampTz probed = alive;
+    TimestampTz probed = GetCurrentTimestamp();
+    TimestampTz gone = 0; /* when it was first seen without a leader, one after the other */
 
     while (is_open(import)) {
         const bool queued = is_queued(import);
@@ -123,14 +135,16 @@ WaitEnd wait_for_import(const Ledger *ledger, VisibleImport *import, TimestampTz
          * trigger has called pg_advisory_unlock_all().
          */
         if (import_is_alive(ledger, import) || (!queued && leader_is_alive(import->leader))) {
-            alive = GetCurrentTimestamp();
-        } else if (!queued || TimestampDifferenceExceeds(alive, GetCurrentTimestamp(), kLongestHandOver)) {
+            gone = 0;
+        } else if ((!queued && !is_to_be_cancelled(ledger, import)) ||
+                   (gone != 0 && TimestampDifferenceExceeds(gone, GetCurrentTimestamp(), kLongestHandOver))) {
             /* Once more: it may have ended since it was read. */
             if (!read_visible_import(ledger, import->id, false, import)) {
                 raise_unknown_import(import->id);
             }
             return is_open(import) ? WaitEnd::Interrupted : WaitEnd::Ended;
         } else {
+            gone = gone != 0 ? gone : GetCurrentTimestamp();
             wake_postmaster(); /* the next leader of the queue is to be started in the slot of the last one */
         }
         if (until != 0 && GetCurrentTimestamp() >= until) {
@@ -158,6 +172,13 @@ void require_committed_import(int64 id) {
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                         errmsg("import " INT64_FORMAT " does not begin before this transaction commits", id),
                         errhint("Commit, then wait for it.")));
+    }
+}
+
+void require_other_batch(const Ledger *ledger, const VisibleImport *import) {
+    if (is_own_batch(ledger->files, import->batch_id)) {
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("cannot wait for import " INT64_FORMAT " in a process that loads it", import->id)));
     }
 }
 

@@ -23,5 +23,7 @@ bool import_is_alive(const Ledger *ledger, const VisibleImport *import);
 pg_attribute_noreturn() void raise_unknown_import(int64 id);
 /* Raises 55000 for an import that the current transaction has made. */
 void require_committed_import(int64 id);
+/* Raises 55000 in a process that loads a batch itself, for an import of that batch. */
+void require_other_batch(const Ledger *ledger, const VisibleImport *import);
 
 } // namespace movielens_ingest::pg

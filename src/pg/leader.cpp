@@ -16,18 +16,15 @@ namespace movielens_ingest::pg {
 namespace {
 
 /*
- * Sleeps until the transaction of the call has ended, whatever lock_timeout the role has. False: it was rolled back. A
- * call in a savepoint that was rolled back does not come this far.
+ * Sleeps until the transaction of the call has ended. False: it was rolled back. A call in a savepoint that was rolled
+ * back does not come this far.
  */
 bool call_has_committed(const LeaderArguments *arguments) {
     if (!TransactionIdIsValid(arguments->xid)) {
         return true;
     }
     begin_transaction(&arguments->identity);
-    const int guc_level = NewGUCNestLevel();
-    set_locally("lock_timeout", "0");
     XactLockTableWait(arguments->xid, nullptr, nullptr, XLTW_None);
-    AtEOXact_GUC(true, guc_level);
     const bool committed = TransactionIdDidCommit(arguments->xid);
     commit_transaction();
     return committed;
@@ -111,7 +108,7 @@ extern "C" void movielens_ingest_leader_main(Datum) {
     if (visit.duty == SeatDuty::Lead) {
         bequeath_seat();
     }
-    HOLD_CANCEL_INTERRUPTS(); /* a leader is cancelled only while it does its work: see run() */
+    (void)hold_cancels(); /* a leader is cancelled only while it does its work: see run() */
     const Oid files = OidIsValid(arguments->files) ? arguments->files : queue_interrupted(&arguments->identity);
     if (!OidIsValid(files)) {
         give_up_seat(); /* a database without the extension */
@@ -123,8 +120,11 @@ extern "C" void movielens_ingest_leader_main(Datum) {
 
     if (visit.duty == SeatDuty::Lead) {
         lead(arguments);
-    } else if (visit.unborn.batch_id != 0) {
-        end_unborn(&arguments->identity, &visit.unborn);
+    } else {
+        if (visit.unborn.batch_id != 0) {
+            end_unborn(&arguments->identity, &visit.unborn);
+        }
+        end_cancelled_imports(files, &arguments->identity);
     }
     patiently("move the queue on", [=]() { move_queue(files, &arguments->identity, true); });
     give_up_seat();

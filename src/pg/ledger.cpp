@@ -98,15 +98,15 @@ StatementScope begin_statement(const Ledger *ledger) {
     StatementScope scope;
     Ledger now;
 
+    scope.guc_level = NewGUCNestLevel();
+    set_locally("lock_timeout", "0");
     if (!reopen_ledger(ledger->files, &now)) {
         raise_no_ledger();
     }
     lock_table(&now, "uploaded_files");
     GetUserIdAndSecContext(&scope.user, &scope.security_context);
     SetUserIdAndSecContext(now.owner, scope.security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
-    scope.guc_level = NewGUCNestLevel();
     set_locally("search_path", "pg_catalog, pg_temp");
-    set_locally("lock_timeout", "0");
     set_locally("row_security", "on");
     /*
      * A plan made while the ledger is small is to serve when it has grown: each statement looks a few rows up by their

@@ -200,7 +200,8 @@ int64 *batches_with_status(const Ledger *ledger, const char *status, int *count)
 bool read_batch_identity(const Ledger *ledger, int64 batch_id, Identity *identity);
 /* Locks the rows of a batch until the transaction ends. */
 void lock_batch(const Ledger *ledger, int64 batch_id);
-/* Makes everything that is not Completed in a batch loadable again, and its status Processing. */
+/* Makes everything that is not Completed in a batch loadable again, and its status Processing. A cancel is forgotten.
+ */
 void reopen_batch(const Ledger *ledger, int64 batch_id, const Identity *identity);
 /* The plan is for another file now, one with the same bytes. */
 void replace_file(const Ledger *ledger, int64 id, const FileIdentity *file);
@@ -224,6 +225,24 @@ void hold_back(const Ledger *ledger, int64 batch_id, const char *why);
 /* The batches that have not ended, wherever they were begun, by id, in the current memory context. */
 int64 *open_batches(const Ledger *ledger, int *count);
 
+/* --- ledger_cancels.cpp: what ml_cancel() has asked for --- */
+
+struct VisibleImport;
+struct CancelRequest {
+    int64 id;
+    int64 batch_id;
+};
+
+/* For the time until the import is resumed, when the transaction commits. Waits for nobody. */
+void request_cancel(const Ledger *ledger, const VisibleImport *import);
+/* The imports that have not ended and are to be cancelled: of a batch; of all. In the current memory context. */
+CancelRequest *cancel_requests_of_batch(const Ledger *ledger, int64 batch_id, int *count);
+CancelRequest *cancel_requests(const Ledger *ledger, int *count);
+/* Those of imports that have ended or were resumed. */
+void forget_cancel_requests(const Ledger *ledger);
+/* None of its records is missing. */
+bool is_all_loaded(const Ledger *ledger, int64 id);
+
 /* --- ledger_view.cpp: what a session may see --- */
 
 /* An import as ml_wait() and the like see it. */
@@ -235,6 +254,7 @@ struct VisibleImport {
     Oid owner;  /* InvalidOid: the role is gone */
     int leader; /* process id, 0: it was never led */
     dsm_handle segment;
+    int64 resumed; /* so often */
 };
 
 /* It has neither ended nor been given up. */

@@ -187,7 +187,9 @@ void reopen_batch(const Ledger *ledger, int64 batch_id, const Identity *identity
         {param(batch_id), param(identity->session_user), param(identity->authenticated_user), param(identity->user)});
     run_statement(ledger,
                   "UPDATE ledger.uploaded_files SET status = 'Processing', sqlstate = NULL, error = NULL,"
-                  " plan = plan - 'leader' - 'segment' FROM ledger._callers c"
+                  " plan = (plan - 'leader' - 'segment')"
+                  "  || jsonb_build_object('resumed', coalesce((plan ->> 'resumed')::bigint, 0) + 1)"
+                  " FROM ledger._callers c"
                   " WHERE id = uploaded_file_id AND c.role = $2 AND dataset_id = $1 AND status NOT LIKE 'Completed%'",
                   {param(batch_id), param(identity->user)});
     end_statement(&scope);

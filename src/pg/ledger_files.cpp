@@ -369,6 +369,7 @@ const char *end_import(const Ledger *ledger, int64 id, const char *status, const
             " WHERE f.id = $1 AND f.status IN ('Queued', 'Processing') RETURNING f.status::text",
             {param(id), param(status), param(sqlstate), param(error)}) > 0;
     const char *last = ended ? result_text(0, 1, context) : "";
+    run_statement(ledger, "DELETE FROM ledger._cancel_requests WHERE uploaded_file_id = $1", {param(id)});
     end_statement(&scope);
     if (ended) {
         notify_state(ledger, id, last);

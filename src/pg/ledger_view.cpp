@@ -17,7 +17,8 @@ VisibleImport visible_import(uint64 row, MemoryContext context) {
     import.owner = static_cast<Oid>(result_int64(row, 4));
     import.leader = static_cast<int>(result_int64(row, 5));
     import.segment = static_cast<dsm_handle>(result_int64(row, 6));
-    const Datum value = result(row, 7, &null);
+    import.resumed = result_int64(row, 7);
+    const Datum value = result(row, 8, &null);
     const MemoryContext spi_context = MemoryContextSwitchTo(context);
     import.row = datumCopy(value, false, -1);
     MemoryContextSwitchTo(spi_context);
@@ -33,7 +34,8 @@ bool is_open(const VisibleImport *import) { return is_open_status(import->status
     " coalesce(CASE WHEN f.origin = (SELECT o.id FROM ledger._origin o)"                                               \
     "  THEN (SELECT r.oid FROM pg_roles r WHERE r.oid = f.owner_oid)"                                                  \
     "  ELSE (SELECT r.oid FROM pg_roles r WHERE r.rolname = f.owner_name) END, 0)::bigint,"                            \
-    " coalesce((f.plan ->> 'leader')::bigint, 0), coalesce((f.plan ->> 'segment')::bigint, 0), f"
+    " coalesce((f.plan ->> 'leader')::bigint, 0), coalesce((f.plan ->> 'segment')::bigint, 0),"                        \
+    " coalesce((f.plan ->> 'resumed')::bigint, 0), f"
 
 bool read_visible_import(const Ledger *ledger, int64 id, bool everyone, VisibleImport *import) {
     const MemoryContext context = CurrentMemoryContext;

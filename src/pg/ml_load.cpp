@@ -2,6 +2,7 @@
  * ml_load.cpp - the SQL procedure ml_load(): imports a file or a directory, waits, tells how far it is, and sums up.
  */
 #include "pg/boundary.hpp"
+#include "pg/cancel_hold.hpp"
 #include "pg/cancel_import.hpp"
 #include "pg/data_set.hpp"
 #include "pg/error_text.hpp"
@@ -71,7 +72,7 @@ void wait_for_all(void *argument) {
     auto *step = static_cast<WaitStep *>(argument);
     const Load *load = step->load;
 
-    RESUME_CANCEL_INTERRUPTS();
+    const CancelHold hold = allow_cancels();
     step->ended = true;
     for (int i = 0; i < load->count && step->ended && step->interrupted == 0; i++) {
         VisibleImport import;
@@ -83,7 +84,7 @@ void wait_for_all(void *argument) {
         step->ended = end == WaitEnd::Ended;
         step->interrupted = end == WaitEnd::Interrupted ? import.id : 0;
     }
-    HOLD_CANCEL_INTERRUPTS();
+    put_back(hold);
 }
 
 /*
@@ -110,23 +111,21 @@ void cancel_all(const Load *load) {
 void wait_and_report(const Load *load) {
     WaitStep step = {load, GetCurrentTimestamp(), false, 0};
 
-    HOLD_CANCEL_INTERRUPTS();
+    const CancelHold hold = hold_cancels();
     while (!step.ended) {
         step.until = TimestampTzPlusMilliseconds(step.until, kReportInterval);
         ErrorData *error = try_in_subtransaction(wait_for_all, &step);
         if (error != nullptr) {
-            HOLD_CANCEL_INTERRUPTS(); /* the error has reset the count */
             if (is_cancel(error)) {
                 cancel_all(load);
                 SPI_commit(); /* what became of imports without a leader */
                 ereport(NOTICE, (errmsg("the imports of this call are being cancelled"),
                                  errdetail("What they have loaded stays.")));
             }
-            RESUME_CANCEL_INTERRUPTS();
+            put_back(hold); /* ReThrowError() leaves it as it is */
             ReThrowError(error);
         }
         if (step.interrupted != 0) {
-            RESUME_CANCEL_INTERRUPTS();
             ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                             errmsg("import " INT64_FORMAT " was interrupted", step.interrupted),
                             errhint("To load the rest, call ml_resume(" INT64_FORMAT ").", step.interrupted)));
@@ -135,7 +134,7 @@ void wait_and_report(const Load *load) {
         commit_and_go_on(); /* an idle transaction would hold up VACUUM */
         step.until = Max(step.until, GetCurrentTimestamp() - USECS_PER_SEC);
     }
-    RESUME_CANCEL_INTERRUPTS();
+    put_back(hold);
 }
 
 /* After the summary, so that ON_ERROR_STOP and scripts notice. */

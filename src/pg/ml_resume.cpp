@@ -12,6 +12,7 @@
 #include "pg/register_import.hpp"
 #include "pg/same_file.hpp"
 #include "pg/script_version.hpp"
+#include "pg/shared_progress.hpp"
 #include "pg/target.hpp"
 
 using namespace movielens_ingest::pg;
@@ -75,16 +76,28 @@ void let_leader_end(const Ledger *ledger, int64 batch_id) {
     }
 }
 
+/* User code may have released the locks of its leader for the moment (pg_advisory_unlock_all()). */
+bool has_leader(const Ledger *ledger, const VisibleImport *import) {
+    if (import->leader == 0) {
+        return false;
+    }
+    const BatchView view = open_batch_view(import->segment, ledger->files, import->batch_id, import->leader);
+    const bool found = view.batch != nullptr;
+    close_batch_view(&view);
+    return found;
+}
+
 /* False, with a NOTICE: there is nothing to resume. */
 bool can_be_resumed(const Ledger *ledger, const VisibleImport *import) {
     let_leader_end(ledger, import->batch_id);
-    const bool led = lock_is_held(leader_lock(ledger->files, import->batch_id));
+    const bool led =
+        is_own_batch(ledger->files, import->batch_id) || lock_is_held(leader_lock(ledger->files, import->batch_id));
 
     if (is_complete(import->status) && (led || state_of_batch(ledger, import->batch_id).complete)) {
         ereport(NOTICE, (errmsg("import " INT64_FORMAT " is complete", import->id)));
         return false;
     }
-    if (is_open(import) && import_is_alive(ledger, import)) {
+    if (is_open(import) && (led || import_is_alive(ledger, import) || has_leader(ledger, import))) {
         ereport(NOTICE, (errmsg("import " INT64_FORMAT " is %s", import->id,
                                 strcmp(import->status, kQueued) == 0 ? "queued" : "running")));
         return false;

@@ -40,6 +40,9 @@ MOVIELENS_INGEST_FUNCTION(ml_wait) {
     if (!read_visible_import(&ledger, id, false, &import)) {
         raise_unknown_import(id);
     }
+    if (is_open(&import)) {
+        require_other_batch(&ledger, &import);
+    }
     if (is_open(&import) && RecoveryInProgress()) {
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                         errmsg("cannot wait for import " INT64_FORMAT " during recovery", id)));

@@ -9,15 +9,12 @@ namespace {
 
 ErrorData *try_once(void (*work)(void *), void *argument, MemoryContext context) {
     ErrorData *volatile error = nullptr;
-    const uint32 held = QueryCancelHoldoffCount;
+    const CancelHold hold = current_hold();
 
     PG_TRY();
     { work(argument); }
     PG_CATCH();
-    {
-        error = abort_transaction(context);
-        QueryCancelHoldoffCount = held; /* the error has reset it (errfinish) */
-    }
+    { error = abort_transaction(context, hold); }
     PG_END_TRY();
     return error;
 }

@@ -2,12 +2,14 @@
 
 #include "core/error_fate.hpp"
 #include "pg/background_process.hpp"
+#include "pg/cancel_watch.hpp"
 #include "pg/chunk_attempt.hpp"
 #include "pg/error_text.hpp"
 #include "pg/pending_writer.hpp"
 #include "pg/pg.hpp"
 #include "pg/progress.hpp"
 #include "pg/referenced_keys.hpp"
+#include "pg/session.hpp"
 #include "pg/reject_limit.hpp"
 #include "pg/settings.hpp"
 #include "pg/shared_chunks.hpp"
@@ -22,21 +24,31 @@ namespace {
  * A transaction has the rows, takes their rejects away and counts them anew: so each record is in once, or refused,
  * whenever the server crashes.
  */
-ErrorData *try_part(Loader *leader, const Import *import, PendingPart *part) {
+ErrorData *try_part(Loader *leader, int index, PendingPart *part) {
     const MemoryContext context = CurrentMemoryContext;
+    const CancelHold hold = current_hold();
     ErrorData *volatile error = nullptr;
 
     PG_TRY();
     {
+        begin_watch(leader->shared, index, 0, WatchEnd::Terminate);
         begin_transaction(&leader->identity);
+        const int guc_level = NewGUCNestLevel();
+        obey_lock_timeout();
         set_constraints_immediate();
-        write_pending(leader, import, part);
+        write_pending(leader, import_of(leader, index), part);
+        AtEOXact_GUC(true, guc_level);
+        obey_watch();
         commit_transaction();
         report_chunk_ended();
     }
     PG_CATCH();
-    { error = abort_transaction(context); }
+    {
+        end_watch();
+        error = abort_transaction(context, hold);
+    }
     PG_END_TRY();
+    end_watch();
     return error;
 }
 
@@ -48,7 +60,7 @@ bool load_part(Loader *leader, int index, PendingPart *part, const ErrorData **l
         if (import_is_stopped(leader->shared, index)) {
             return false;
         }
-        ErrorData *error = try_part(leader, import, part);
+        ErrorData *error = try_part(leader, index, part);
         keep_locks(leader, index);
         if (error == nullptr) {
             return true;
@@ -57,6 +69,9 @@ bool load_part(Loader *leader, int index, PendingPart *part, const ErrorData **l
         const bool again = fate == core::ErrorFate::Retry || fate == core::ErrorFate::RetryAlone;
         if (is_cancel(error)) {
             ReThrowError(error);
+        }
+        if (import_is_cancelled(leader->shared, index)) {
+            return false; /* user code may have made another error of it */
         }
         ereport(LOG, (errcode(error->sqlerrcode),
                       errmsg("pending records of import " INT64_FORMAT " failed in attempt %d: %s", import->id, attempt,

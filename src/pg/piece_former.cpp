@@ -1,5 +1,6 @@
 #include "pg/chunk_work.hpp"
 
+#include "pg/cancel_watch.hpp"
 #include "pg/pg.hpp"
 #include "pg/progress.hpp"
 #include "pg/subtransaction.hpp"
@@ -88,6 +89,8 @@ void form_piece(ChunkWork *work) {
     while (forming.next < work->piece.count) {
         const int from = forming.next;
         ErrorData *error = nullptr;
+
+        obey_watch();
 
         if (!forming.may_raise) {
             form_tuples(&forming);

@@ -1,5 +1,6 @@
 #include "pg/chunk_work.hpp"
 
+#include "pg/cancel_watch.hpp"
 #include "pg/foreign_keys.hpp"
 #include "pg/pg.hpp"
 #include "pg/self_references.hpp"
@@ -106,6 +107,7 @@ ErrorData *try_range(Search *search, int from, int to) {
     range->context = work->try_context;
     range->inserted_before = work->counts.loaded;
     range->excluded_before = work->counts.rejected + work->counts.skipped;
+    obey_watch(); /* what comes of a cancel that user code has caught is no record's error */
     ErrorData *error = try_in_subtransaction(write_range, search);
 
     if (error != nullptr && work->writer->will_tell_more(error)) {

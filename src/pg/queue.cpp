@@ -12,7 +12,8 @@ namespace movielens_ingest::pg {
 
 bool enqueue_batch(const Ledger *ledger, int64 batch_id) {
     lock_queue(ledger->files);
-    if (!lock_is_held(mover_lock(ledger->files))) {
+    /* User code of a leader may call: then that looks at the queue when it ends. */
+    if (!is_leader(ledger->files) && !lock_is_held(mover_lock(ledger->files))) {
         unlock_queue(ledger->files);
         return false;
     }
@@ -49,6 +50,7 @@ void queue_batch(const Ledger *ledger, int64 batch_id) {
 /* The ledger's row may be damaged; that keeps no other import back. */
 void queue_or_report(const Identity *identity, const Ledger *ledger, int64 batch_id) {
     const MemoryContext context = CurrentMemoryContext;
+    const CancelHold hold = current_hold();
 
     PG_TRY();
     {
@@ -56,7 +58,7 @@ void queue_or_report(const Identity *identity, const Ledger *ledger, int64 batch
     }
     PG_CATCH();
     {
-        const ErrorData *error = abort_transaction(context);
+        const ErrorData *error = abort_transaction(context, hold);
         ereport(LOG, (errcode(error->sqlerrcode), errmsg("could not go on with import " INT64_FORMAT ": %s", batch_id,
                                                          show_message(error->message))));
     }
@@ -113,6 +115,9 @@ void move_queue(Oid files, const Identity *identity, bool leaving) {
             next.batch_id = queued[i];
             next.files = files;
             no_slot = register_seat(&next, &own) == nullptr;
+        }
+        if (leaving) {
+            forget_cancel_requests(&ledger);
         }
         if (leaving && !no_slot) {
             release_lock_beside(mover_lock(files));

@@ -4,6 +4,9 @@ namespace movielens_ingest::pg {
 
 namespace {
 
+/* lock_timeout of the caller, in milliseconds. */
+int lock_timeout_of_caller = 0;
+
 /* Belongs to the session or the transaction alone, or must stay as a loader needs it. */
 bool stays_behind(const char *name) {
     static const char *const names[] = {
@@ -64,6 +67,10 @@ Setting *capture_settings(List *also, int *count) {
 }
 
 void adopt_setting(const Setting *setting) {
+    if (strcmp(setting->name, "lock_timeout") == 0) {
+        (void)parse_int(setting->value, &lock_timeout_of_caller, GUC_UNIT_MS, nullptr);
+        return;
+    }
     const char *own = GetConfigOption(setting->name, true, false);
 
     if (own != nullptr && strcmp(own, setting->value) == 0) {
@@ -71,6 +78,24 @@ void adopt_setting(const Setting *setting) {
     }
     (void)set_config_option_ext(setting->name, setting->value, static_cast<GucContext>(setting->context), PGC_S_SESSION,
                                 setting->role, GUC_ACTION_SET, true, ERROR, false);
+}
+
+void set_lock_timeout_aside() {
+    lock_timeout_of_caller = LockTimeout; /* of the server, the database or the role; the session's is adopted later */
+    forget_lock_timeout();
+}
+
+void forget_lock_timeout() {
+    if (LockTimeout != 0) {
+        SetConfigOption("lock_timeout", "0", PGC_USERSET, PGC_S_SESSION);
+    }
+}
+
+void obey_lock_timeout() {
+    char value[16];
+
+    snprintf(value, sizeof(value), "%d", lock_timeout_of_caller);
+    set_locally("lock_timeout", value);
 }
 
 void set_locally(const char *name, const char *value) {

@@ -28,6 +28,16 @@ Setting *capture_settings(List *also, int *count);
 /* Applies one of them, for the rest of the process. To be called in a transaction that commits. */
 void adopt_setting(const Setting *setting);
 
+/*
+ * lock_timeout of the caller's session is for the lock on the target and for the locks of user code, as COPY heeds it:
+ * an import's own never fail by it. So a loader runs without one, and obey_lock_timeout() sets the caller's until the
+ * GUC nesting level that was begun before ends.
+ */
+void set_lock_timeout_aside();
+void obey_lock_timeout();
+/* User code may have set another one for the session. */
+void forget_lock_timeout();
+
 /* Sets one of our own choice until the GUC nesting level that the caller has begun (NewGUCNestLevel) ends. */
 void set_locally(const char *name, const char *value);
 

@@ -4,6 +4,8 @@ namespace movielens_ingest::pg {
 
 namespace {
 
+SharedBatch *own = nullptr;
+
 /*
  * A process that ends while it sleeps on the condition variable is still in its list. ProcKill would take it out, but
  * only after the segment has been unmapped (shmem_exit), and that would be a crash.
@@ -38,6 +40,7 @@ SharedBatch *create_shared_batch(int slots, Oid files, int64 batch_id, dsm_handl
     batch->magic = kSharedBatchMagic;
     *handle = dsm_segment_handle(segment);
     before_shmem_exit(leave_condition_variable, Datum(0));
+    own = batch;
     return batch;
 }
 
@@ -66,8 +69,13 @@ SharedBatch *attach_shared_batch(dsm_handle handle) {
         elog(ERROR, "shared memory of an import has bad magic");
     }
     before_shmem_exit(leave_condition_variable, Datum(0));
+    own = batch;
     return batch;
 }
+
+bool is_own_batch(Oid files, int64 batch_id) { return own != nullptr && own->files == files && own->id == batch_id; }
+
+bool is_leader(Oid files) { return own != nullptr && own->files == files && own->leader_pid == MyProcPid; }
 
 void offer_chunks(SharedBatch *batch, int index, int64 first_chunk, int64 ready_chunks, bool planned) {
     SharedImport *import = &batch->imports[index];
@@ -109,13 +117,14 @@ bool import_is_stopped(SharedBatch *batch, int import) {
 void cancel_import(SharedBatch *batch, int index) {
     SpinLockAcquire(&batch->mutex);
     batch->imports[index].stopped = true;
-    batch->imports[index].cancelled = true;
-    const bool indexing = batch->imports[index].progress.phase == Phase::Indexing;
+    batch->imports[index].cancels++;
+    const Phase phase = batch->imports[index].progress.phase;
     SpinLockRelease(&batch->mutex);
     ConditionVariableBroadcast(&batch->changed);
     wake_leader(batch);
     signal_import(batch, index);
-    if (indexing && batch->leader_pid != MyProcPid && BackendPidGetProc(batch->leader_pid) != nullptr) {
+    if ((phase == Phase::Indexing || phase == Phase::Analyzing) && batch->leader_pid != MyProcPid &&
+        BackendPidGetProc(batch->leader_pid) != nullptr) {
         (void)kill(batch->leader_pid, SIGINT);
     }
 }
@@ -142,11 +151,11 @@ void interrupt_leader(SharedBatch *batch, int import) {
     }
 }
 
-bool import_is_cancelled(SharedBatch *batch, int import) {
+int cancels_of(SharedBatch *batch, int import) {
     SpinLockAcquire(&batch->mutex);
-    const bool cancelled = batch->imports[import].cancelled;
+    const int cancels = batch->imports[import].cancels;
     SpinLockRelease(&batch->mutex);
-    return cancelled;
+    return cancels;
 }
 
 bool some_import_is_cancelled(SharedBatch *batch) {
@@ -154,7 +163,7 @@ bool some_import_is_cancelled(SharedBatch *batch) {
 
     SpinLockAcquire(&batch->mutex);
     for (int i = 0; i < batch->import_count; i++) {
-        some = some || batch->imports[i].cancelled;
+        some = some || batch->imports[i].cancels > 0;
     }
     SpinLockRelease(&batch->mutex);
     return some;

@@ -12,7 +12,7 @@
 namespace movielens_ingest::pg {
 
 constexpr int kMostImports = 16;                 /* in a batch */
-constexpr uint32 kSharedBatchMagic = 0x6d6c6233; /* "mlb3" */
+constexpr uint32 kSharedBatchMagic = 0x6d6c6234; /* "mlb4" */
 
 enum class Phase : int { Queued, Planning, Loading, Indexing, Analyzing, Ended };
 
@@ -58,7 +58,7 @@ struct SharedImport {
     int64 ready_chunks;   /* chunks up to this one may be handed out */
     bool planned;         /* no chunk will be added */
     bool stopped;         /* hand out no chunk any more */
-    bool cancelled;       /* somebody asks for its end */
+    int cancels;          /* how often somebody has asked for its end; read without the mutex too: cancel_watch.hpp */
     bool loaded;          /* all its chunks are Completed */
     int running;          /* chunks that are being loaded, or taken beforehand */
     Progress progress;    /* but for chunks that are being loaded */
@@ -121,16 +121,22 @@ void stop_import(SharedBatch *batch, int import);
 void stop_batch(SharedBatch *batch);
 bool import_is_stopped(SharedBatch *batch, int import);
 bool import_is_planned(SharedBatch *batch, int import);
+/* This process is the leader of the batch, or one of its workers: its user code makes a call. */
+bool is_own_batch(Oid files, int64 batch_id);
+/* It leads a batch of this ledger. */
+bool is_leader(Oid files);
+
 /*
  * The same, and the leader will end it as Cancelled. Processes that load its chunks are cancelled, and so is the leader
- * when it builds an index for it.
+ * when it builds an index for it, or analyzes its table.
  */
 void cancel_import(SharedBatch *batch, int import);
 /* Cancels these processes once more. */
 void signal_import(SharedBatch *batch, int import);
 /* The leader is at another import, whose chunk may take long, and only it can end this one: it gives that chunk up. */
 void interrupt_leader(SharedBatch *batch, int import);
-bool import_is_cancelled(SharedBatch *batch, int import);
+int cancels_of(SharedBatch *batch, int import);
+inline bool import_is_cancelled(SharedBatch *batch, int import) { return cancels_of(batch, import) > 0; }
 bool some_import_is_cancelled(SharedBatch *batch);
 /* All of it is in: what waits for it may begin. */
 void set_loaded(SharedBatch *batch, int import);

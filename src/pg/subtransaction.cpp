@@ -1,6 +1,7 @@
 #include "pg/subtransaction.hpp"
 
 #include "core/error_fate.hpp"
+#include "pg/cancel_hold.hpp"
 #include "pg/error_text.hpp"
 
 namespace movielens_ingest::pg {
@@ -11,6 +12,7 @@ namespace {
 ErrorData *run_in_subtransaction(void (*work)(void *), void *argument, bool commit) {
     const MemoryContext context = CurrentMemoryContext;
     const ResourceOwner owner = CurrentResourceOwner;
+    const CancelHold hold = current_hold();
     /* What a failed attempt leaves behind goes with it: there may be very many. */
     const MemoryContext work_context =
         AllocSetContextCreate(context, "movielens_ingest subtransaction", ALLOCSET_DEFAULT_SIZES);
@@ -29,6 +31,7 @@ ErrorData *run_in_subtransaction(void (*work)(void *), void *argument, bool comm
     }
     PG_CATCH();
     {
+        put_back(hold);
         MemoryContextSwitchTo(AllocSetContextCreate(context, "movielens_ingest error", ALLOCSET_SMALL_SIZES));
         error = copy_error();
         FlushErrorState();
@@ -39,6 +42,10 @@ ErrorData *run_in_subtransaction(void (*work)(void *), void *argument, bool comm
     MemoryContextDelete(work_context);
     CurrentResourceOwner = owner;
     return error;
+}
+
+bool was_interrupted(const ErrorData *error) {
+    return error->funcname != nullptr && strcmp(error->funcname, "ProcessInterrupts") == 0;
 }
 
 } // namespace
@@ -57,9 +64,10 @@ void run_and_undo(void (*work)(void *), void *argument) {
 
 void free_error(ErrorData *error) { MemoryContextDelete(GetMemoryChunkContext(error)); }
 
-bool is_cancel(const ErrorData *error) {
-    return error->sqlerrcode == ERRCODE_QUERY_CANCELED && error->funcname != nullptr &&
-           strcmp(error->funcname, "ProcessInterrupts") == 0;
+bool is_cancel(const ErrorData *error) { return error->sqlerrcode == ERRCODE_QUERY_CANCELED && was_interrupted(error); }
+
+bool is_lock_timeout(const ErrorData *error) {
+    return error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE && was_interrupted(error);
 }
 
 bool may_pass(const ErrorData *error) {

@@ -22,6 +22,8 @@ void free_error(ErrorData *error);
 
 /* Somebody cancelled this process; a trigger that raises query_canceled did not. */
 bool is_cancel(const ErrorData *error);
+/* A lock was not had within lock_timeout; NOWAIT, or a trigger that raises lock_not_available, is something else. */
+bool is_lock_timeout(const ErrorData *error);
 /* Another try may end without it. */
 bool may_pass(const ErrorData *error);
 

@@ -1,6 +1,7 @@
 #include "pg/worker.hpp"
 
 #include "pg/background_process.hpp"
+#include "pg/cancel_hold.hpp"
 #include "pg/chunk_loader.hpp"
 #include "pg/pg.hpp"
 #include "pg/shared_batch.hpp"
@@ -14,7 +15,7 @@ extern "C" void movielens_ingest_worker_main(Datum) {
 
     begin_process(&arguments, sizeof(arguments));
     connect_as(&arguments.identity);
-    HOLD_CANCEL_INTERRUPTS(); /* a worker is cancelled only while it loads a chunk: see try_chunk() */
+    (void)hold_cancels(); /* a worker is cancelled only while it loads a chunk: see try_chunk() */
     memset(&loader, 0, sizeof(loader));
     loader.identity = arguments.identity;
     loader.slot = arguments.slot;

@@ -1,6 +1,7 @@
 #include "pg/worker_pool.hpp"
 
 #include "pg/background_process.hpp"
+#include "pg/cancel_hold.hpp"
 #include "pg/patience.hpp"
 #include "pg/pg.hpp"
 #include "pg/shared_chunks.hpp"
@@ -47,14 +48,16 @@ bool start_worker(WorkerPool *pool, int slot) {
 void return_chunk(WorkerPool *pool, int index, int64 number) {
     Loader *leader = pool->leader;
     const Import *import = import_of(leader, index);
+    /* One that did not heed a cancel has ended itself. */
+    const int max_retries = import_is_cancelled(leader->shared, index) ? INT_MAX : import->options.max_retries;
 
     /* When the worker had committed before it was lost, the chunk is not Pending, and this does nothing. */
-    HOLD_CANCEL_INTERRUPTS(); /* nobody else knows of it any more */
+    const CancelHold hold = hold_cancels(); /* nobody else knows of it any more */
     note_patiently(&leader->identity, "note that a worker was lost", [=]() {
         (void)fail_lost_attempt(&leader->ledger, import->id, number, unpack_sql_state(ERRCODE_ADMIN_SHUTDOWN),
-                                "the worker that was loading the chunk was terminated", import->options.max_retries);
+                                "the worker that was loading the chunk was terminated", max_retries);
     });
-    RESUME_CANCEL_INTERRUPTS();
+    put_back(hold);
 }
 
 } // namespace

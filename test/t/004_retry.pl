@@ -62,7 +62,8 @@ is("$retried->{status} $retried->{sqlstate} $retried->{errors}", 'Completed 55P0
 	'... and the chunk shows the last error that it met');
 cmp_ok($retried->{attempts}, '>', 3, '... and its attempts');
 ledger_holds($node, $id, 't', '... and the counts are right');
-my @times = failures($id, $retried->{chunk_number});
+# The first attempt was beside others, which it could have waited for: then the chunk was put off until it was alone.
+my (undef, @times) = failures($id, $retried->{chunk_number});
 my @short = grep { $times[$_] - $times[ $_ - 1 ] < 100 * 2**($_ - 1) } 1 .. ($#times < 4 ? $#times : 4);
 is("@short", '', '... and each pause was twice as long as the one before it') or diag("@times");
 $caller->quit;
