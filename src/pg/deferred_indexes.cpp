@@ -410,8 +410,13 @@ const char *build_abandoned_indexes(const Ledger *ledger, Oid target) {
             failure = psprintf("could not build index %s: %s", indexes[i].name, kCrashes);
             continue;
         }
+        /* While cancels are held, lock_timeout could not end the wait for a lock either. */
+        const CancelHold hold = allow_cancels();
         ErrorData *error = try_in_subtransaction(build_index, &build);
-        if (error != nullptr && is_cancel(error)) {
+        put_back(hold);
+
+        /* Where they were held, the end of the import must be noted all the same. */
+        if (error != nullptr && is_cancel(error) && hold.count == 0) {
             ReThrowError(error);
         }
         if (error != nullptr && failure == nullptr) {
