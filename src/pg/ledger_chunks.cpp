@@ -38,8 +38,10 @@ void add_chunks(const Ledger *ledger, const Import *import, const core::Chunk *c
         " added AS (INSERT INTO ledger.process_chunks (uploaded_file_id, chunk_number, start_row, end_row,"
         "  start_byte, end_byte, start_line, checksum)"
         "  SELECT $1, planned.* FROM planned ON CONFLICT (uploaded_file_id, chunk_number) DO NOTHING)"
-        " SELECT FROM planned JOIN ledger.process_chunks c USING (chunk_number) WHERE c.uploaded_file_id = $1"
-        " AND (c.start_row, c.end_row, c.start_byte, c.end_byte, c.start_line, c.checksum) IS DISTINCT FROM"
+        /* OFFSET 0: each is looked up by its key, also when the plan was made with an empty ledger. */
+        " SELECT FROM planned CROSS JOIN LATERAL (SELECT * FROM ledger.process_chunks c"
+        "  WHERE c.uploaded_file_id = $1 AND c.chunk_number = planned.chunk_number OFFSET 0) c"
+        " WHERE (c.start_row, c.end_row, c.start_byte, c.end_byte, c.start_line, c.checksum) IS DISTINCT FROM"
         "  (planned.start_row, planned.end_row, planned.start_byte, planned.end_byte, planned.start_line,"
         "  planned.checksum)",
         {param(import->id), bigints(chunks, count, &Chunk::number), bigints(chunks, count, &Chunk::start_row),
