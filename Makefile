@@ -61,6 +61,7 @@ SOURCES = \
 	src/pg/ledger_indexes.cpp \
 	src/pg/ledger_origin.cpp \
 	src/pg/ledger_pending.cpp \
+	src/pg/ledger_queue.cpp \
 	src/pg/ledger_view.cpp \
 	src/pg/ledger_witness.cpp \
 	src/pg/live_imports.cpp \
@@ -82,6 +83,7 @@ SOURCES = \
 	src/pg/piece_writer.cpp \
 	src/pg/planned_insert.cpp \
 	src/pg/planner.cpp \
+	src/pg/process_permit.cpp \
 	src/pg/progress.cpp \
 	src/pg/queue.cpp \
 	src/pg/raw_line.cpp \

@@ -47,6 +47,8 @@ CREATE TABLE @extschema@.uploaded_files (
 CREATE INDEX uploaded_files_inode_idx ON @extschema@.uploaded_files (((plan ->> 'inode')::bigint), target)
     WHERE status NOT IN ('Failed', 'Cancelled');
 CREATE INDEX uploaded_files_dataset_id_idx ON @extschema@.uploaded_files (dataset_id);
+CREATE INDEX uploaded_files_queue_idx ON @extschema@.uploaded_files (((plan ->> 'login')::bigint), dataset_id)
+    WHERE status = 'Queued';
 CREATE INDEX uploaded_files_status_idx ON @extschema@.uploaded_files (status) WHERE status IN ('Queued', 'Processing');
 
 CREATE TABLE @extschema@.process_chunks (
@@ -108,7 +110,8 @@ CREATE TABLE @extschema@._callers (
     uploaded_file_id   bigint PRIMARY KEY REFERENCES @extschema@.uploaded_files ON DELETE CASCADE,
     role               oid NOT NULL,
     session_role       oid NOT NULL,
-    authenticated_role oid NOT NULL
+    authenticated_role oid NOT NULL,
+    process_limit      integer NOT NULL
 );
 
 -- What a session had set may be secret: only the owner of the ledger reads it.
@@ -210,6 +213,7 @@ COMMENT ON COLUMN @extschema@._callers.uploaded_file_id IS 'the import';
 COMMENT ON COLUMN @extschema@._callers.role IS 'the role that called ml_import()';
 COMMENT ON COLUMN @extschema@._callers.session_role IS 'the user of its session';
 COMMENT ON COLUMN @extschema@._callers.authenticated_role IS 'who had logged in';
+COMMENT ON COLUMN @extschema@._callers.process_limit IS 'how many processes the imports of who had logged in may have; 0: any number';
 
 COMMENT ON TABLE @extschema@._session_settings IS 'internal: settings of the sessions that called ml_import(), for leader and workers';
 COMMENT ON COLUMN @extschema@._session_settings.uploaded_file_id IS 'the import';
@@ -235,6 +239,7 @@ COMMENT ON COLUMN @extschema@._deferred_indexes.crashes IS 'how often the server
 COMMENT ON INDEX @extschema@.uploaded_files_inode_idx IS 'finds earlier imports of a file';
 COMMENT ON INDEX @extschema@.process_chunks_checksum_idx IS 'finds earlier imports of a copy of a file, by its first chunk';
 COMMENT ON INDEX @extschema@.uploaded_files_dataset_id_idx IS 'finds the imports of a data set';
+COMMENT ON INDEX @extschema@.uploaded_files_queue_idx IS 'finds the oldest queued imports of each role';
 COMMENT ON INDEX @extschema@.uploaded_files_status_idx IS 'finds imports that have not ended';
 COMMENT ON INDEX @extschema@.rejected_rows_process_chunk_id_idx IS 'finds the refused records of a chunk';
 COMMENT ON INDEX @extschema@.rejected_rows_pending_idx IS 'finds the refused records that are tried again';

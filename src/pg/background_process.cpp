@@ -1,5 +1,7 @@
 #include "pg/background_process.hpp"
 
+#include "pg/process_permit.hpp"
+
 namespace movielens_ingest::pg {
 
 namespace {
@@ -50,6 +52,7 @@ void begin_process(void *arguments, Size size) {
     /* The default ends the process from within the handler (bgworker_die, before PostgreSQL 19). */
     pqsignal(SIGTERM, die);
     pqsignal(SIGHUP, SignalHandlerForConfigReload);
+    give_back_permits_at_exit();
     BackgroundWorkerUnblockSignals();
     keep_freed_memory();
     if (size > 0) {

@@ -76,7 +76,7 @@ void attend(Batch *batch) {
     {
         refresh(batch);
         obey_requests(batch);
-        move_queue(batch->loader.ledger.files, &batch->loader.identity, false);
+        move_queue(batch->loader.ledger.files, &batch->loader.identity);
     }
     PG_CATCH();
     {
@@ -97,7 +97,8 @@ void look_around(Loader *loader) {
     if (TimestampDifferenceExceeds(batch->refreshed, GetCurrentTimestamp(), kRefreshInterval)) {
         attend(batch);
         sample_progress(loader->shared);
-        start_workers(batch->pool); /* a slot may have become free */
+        make_room(batch->pool);
+        start_workers(batch->pool); /* there may be room now */
     }
     if (ConfigReloadPending) {
         ConfigReloadPending = false;

@@ -25,6 +25,7 @@ bool index_until_cancelled(Batch *batch, int index, int seen) {
     if (batch->indexed[index]) {
         return true;
     }
+    (void)tend_workers(batch->pool); /* the permits of those that have ended are for the build */
     const ErrorData *error =
         build_indexes(&batch->loader, index, &batch->members[index], target_is_loaded_on(batch, index), seen);
     if (error != nullptr && is_cancel(error)) {

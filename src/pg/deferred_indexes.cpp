@@ -6,6 +6,7 @@
 #include "pg/error_text.hpp"
 #include "pg/import_lock.hpp"
 #include "pg/planned_insert.hpp"
+#include "pg/process_permit.hpp"
 #include "pg/progress.hpp"
 #include "pg/risky_step.hpp"
 #include "pg/session.hpp"
@@ -19,7 +20,8 @@ namespace {
 
 constexpr int64 kLeastFileSize = 1024 * 1024; /* bytes: below, a build costs more than it saves */
 constexpr int64 kMostBytes = BLCKSZ / 4;      /* of an entry: a btree's is limited to a third of a page */
-constexpr int kLookLate = 10; /* times deadlock_timeout: a build's wait is long when it looks for a deadlock */
+constexpr int kLookLate = 10;    /* times deadlock_timeout: a build's wait is long when it looks for a deadlock */
+constexpr int kMostHelpers = 64; /* of one build */
 constexpr BlockNumber kMostBlocks = 1024; /* of dead rows to look through while the table is locked */
 
 bool is_wanted(const Import *import) {
@@ -187,6 +189,7 @@ bool is_unbuilt(Oid target, Oid index) {
 
 struct Build {
     const Ledger *ledger;
+    const Identity *identity;
     Oid target;
     Oid index;
 };
@@ -221,12 +224,23 @@ void limit_sort_memory(Oid target, Oid index) {
     }
 }
 
+/* The parallel workers of a build are processes of the import too; only a btree has any. */
+int take_helpers(const Build *build, ProcessPermit *permits) {
+    const int most = Min(is_btree(build->index) ? max_parallel_maintenance_workers : 0, kMostHelpers);
+    const int helpers =
+        take_permits(build->identity->authenticated_user, build->identity->process_limit, most, permits);
+
+    set_locally("max_parallel_maintenance_workers", psprintf("%d", helpers));
+    return helpers;
+}
+
 /*
  * Whose right this needs was asked when the index was put off. It runs no code of a user's, and if it did,
  * reindex_index() would run it as the owner of the table in a security-restricted operation.
  */
 void build_index(void *argument) {
     const auto *build = static_cast<Build *>(argument);
+    ProcessPermit permits[kMostHelpers];
     ReindexParams params;
 
     /* Before anything else, as reindex_index() takes them. Somebody else may be about to have built it. */
@@ -238,8 +252,12 @@ void build_index(void *argument) {
     memset(&params, 0, sizeof(params));
     params.options = REINDEXOPT_REPORT_PROGRESS | REINDEXOPT_MISSING_OK;
     const int guc_level = NewGUCNestLevel();
+    const int helpers = take_helpers(build, permits);
     limit_sort_memory(build->target, build->index);
     reindex_index(build->index, false, get_rel_persistence(build->index), &params);
+    for (int i = 0; i < helpers; i++) {
+        give_back_permit(&permits[i], PermitLife::Transaction);
+    }
     AtEOXact_GUC(true, guc_level);
 }
 
@@ -379,7 +397,7 @@ ErrorData *build_indexes(Loader *leader, int index, const BatchMember *import, b
         set_shared_phase(leader->shared, index, Phase::Indexing);
     }
     for (int i = 0; i < count && (failure == nullptr || !is_cancel(failure)); i++) {
-        Build build = {&leader->ledger, import->target_oid, indexes[i].oid};
+        Build build = {&leader->ledger, &leader->identity, import->target_oid, indexes[i].oid};
 
         report_activity("movielens_ingest: building index %s after import " INT64_FORMAT, indexes[i].name, import->id);
         /* A cancel since the phase is another one signals us; for one before there was nobody to be signalled. */
@@ -396,6 +414,7 @@ ErrorData *build_indexes(Loader *leader, int index, const BatchMember *import, b
 }
 
 const char *build_abandoned_indexes(const Ledger *ledger, Oid target) {
+    const Identity identity = current_identity();
     const char *failure = nullptr;
     int count;
 
@@ -404,7 +423,7 @@ const char *build_abandoned_indexes(const Ledger *ledger, Oid target) {
     }
     const DeferredIndex *indexes = deferred_indexes(ledger, target, &count);
     for (int i = 0; i < count; i++) {
-        Build build = {ledger, target, indexes[i].oid};
+        Build build = {ledger, &identity, target, indexes[i].oid};
 
         if (crashes_too_often(&indexes[i])) {
             failure = psprintf("could not build index %s: %s", indexes[i].name, kCrashes);

@@ -1,7 +1,9 @@
 #include "pg/identity.hpp"
 
 #include "pg/error_text.hpp"
+#include "pg/process_permit.hpp"
 #include "pg/session.hpp"
+#include "pg/settings.hpp"
 
 namespace movielens_ingest::pg {
 
@@ -29,6 +31,7 @@ Identity current_identity() {
     identity.authenticated_user = GetAuthenticatedUserId();
     identity.session_user = GetSessionUserId();
     identity.user = GetUserId();
+    identity.process_limit = max_processes_per_role_setting();
     return identity;
 }
 
@@ -83,6 +86,7 @@ ErrorData *abort_transaction(MemoryContext context, CancelHold hold) {
     FlushErrorState();
     ConditionVariableCancelSleep();
     AbortCurrentTransaction(); /* restores the user and the security context that the transaction began with */
+    hold_permits_again();
     SetUserIdAndSecContext(base_user, 0);
     MemoryContextSwitchTo(context);
     return error;

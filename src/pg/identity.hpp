@@ -19,6 +19,7 @@ struct Identity {
     Oid authenticated_user; /* who connects; InvalidOid: the bootstrap superuser, for fixed statements only */
     Oid session_user;       /* differs after SET SESSION AUTHORIZATION */
     Oid user;               /* the caller: the current user of the call */
+    int process_limit;      /* how many processes the imports of the authenticated user may have; 0: any number */
 };
 
 /* The identity of this session, for the processes that it starts. */

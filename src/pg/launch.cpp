@@ -62,16 +62,33 @@ void wait_for_leader(const PendingBatch *batch) {
     }
 }
 
+/* The permit is held until this transaction ends: by then the leader holds it too. */
+Shortage register_leader(PendingBatch *batch) {
+    LeaderArguments *arguments = &batch->arguments;
+    const Identity *identity = &arguments->identity;
+    const Shortage shortage =
+        take_permit(identity->authenticated_user, identity->process_limit, PermitLife::Transaction, &arguments->permit);
+
+    if (shortage != Shortage::None) {
+        return shortage;
+    }
+    const MemoryContext context = MemoryContextSwitchTo(TopTransactionContext); /* for the handle */
+    batch->handle = register_seat(arguments, nullptr);
+    MemoryContextSwitchTo(context);
+    if (batch->handle == nullptr) {
+        give_back_permit(&arguments->permit, PermitLife::Transaction);
+        return Shortage::Slots;
+    }
+    return Shortage::None;
+}
+
 /* True: its leader lives. False: it is queued. */
 bool launch_or_queue(PendingBatch *batch, const Ledger *ledger) {
     TimestampTz begun = GetCurrentTimestamp();
-    int queued;
 
     for (;;) {
-        const MemoryContext context = MemoryContextSwitchTo(TopTransactionContext); /* for the handle */
-        batch->handle = register_seat(&batch->arguments, nullptr);
-        MemoryContextSwitchTo(context);
-        if (batch->handle != nullptr) {
+        const Shortage shortage = register_leader(batch);
+        if (shortage == Shortage::None) {
             hold_lock_beside_in_transaction(starting_lock(ledger->files));
             wait_for_leader(batch);
             return true;
@@ -83,12 +100,12 @@ bool launch_or_queue(PendingBatch *batch, const Ledger *ledger) {
             begun = GetCurrentTimestamp(); /* it will look at the queue, or its slot will be free */
         }
         /* Between two leaders of the queue, which has one at least, there is a moment without one. */
-        (void)batches_with_status(ledger, kQueued, &queued);
-        if (TimestampDifferenceExceeds(begun, GetCurrentTimestamp(), queued > 0 ? kHandOverTimeout : kEndTimeout)) {
-            ereport(ERROR,
-                    (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-                     errmsg("no background worker slot is free for import " INT64_FORMAT, batch->arguments.batch_id),
-                     errhint("You may need to increase max_worker_processes.")));
+        if (TimestampDifferenceExceeds(begun, GetCurrentTimestamp(),
+                                       has_queued_batches(ledger) ? kHandOverTimeout : kEndTimeout)) {
+            ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+                            shortage_message(shortage, batch->arguments.identity.authenticated_user,
+                                             batch->arguments.batch_id),
+                            errhint("%s", shortage_hint(shortage))));
         }
         wake_postmaster();
         sleep_on_latch(kHandOverInterval);

@@ -7,6 +7,7 @@
 #include "pg/ledger.hpp"
 #include "pg/patience.hpp"
 #include "pg/pg.hpp"
+#include "pg/process_permit.hpp"
 #include "pg/queue.hpp"
 #include "pg/seat.hpp"
 #include "pg/session.hpp"
@@ -51,6 +52,19 @@ bool take_lead(const LeaderArguments *arguments) {
     const bool taken = call || hold_lock_now(lock);
     commit_transaction();
     return taken;
+}
+
+/* False: others were faster since it was taken from the queue, where it stays. */
+bool obtain_permit(const Identity *identity, ProcessPermit *permit) {
+    if (permit->number != 0) {
+        hold_permit(permit);
+        return true;
+    }
+    begin_transaction(identity);
+    const Shortage shortage =
+        take_permit(identity->authenticated_user, identity->process_limit, PermitLife::Process, permit);
+    commit_transaction();
+    return shortage == Shortage::None;
 }
 
 void lead(const LeaderArguments *arguments) {
@@ -119,13 +133,17 @@ extern "C" void movielens_ingest_leader_main(Datum) {
     commit_transaction();
 
     if (visit.duty == SeatDuty::Lead) {
-        lead(arguments);
+        ProcessPermit permit = arguments->permit;
+        if (obtain_permit(&arguments->identity, &permit)) {
+            lead(arguments);
+        }
+        give_back_permit(&permit, PermitLife::Process);
     } else {
         if (visit.unborn.batch_id != 0) {
             end_unborn(&arguments->identity, &visit.unborn);
         }
         end_cancelled_imports(files, &arguments->identity);
     }
-    patiently("move the queue on", [=]() { move_queue(files, &arguments->identity, true); });
+    patiently("move the queue on", [=]() { leave_queue(files, &arguments->identity); });
     give_up_seat();
 }

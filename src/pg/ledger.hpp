@@ -191,8 +191,6 @@ BatchMember *read_batch(const Ledger *ledger, int64 batch_id, int *count);
 void read_references(const Ledger *ledger, const Oid *tables, int count, uint32 *references);
 /* What the ledger says of a batch's import, for shared memory. */
 Progress read_ledger_progress(const Ledger *ledger, int64 id);
-/* The batches of a status, by id, in the current memory context, that this incarnation of the server has begun. */
-int64 *batches_with_status(const Ledger *ledger, const char *status, int *count);
 /*
  * Under whose name a batch is led. False: it was restored, or there is none. A dump has no callers,
  * so no row that somebody else could have written makes anything run in another role's name.
@@ -242,6 +240,19 @@ CancelRequest *cancel_requests(const Ledger *ledger, int *count);
 void forget_cancel_requests(const Ledger *ledger);
 /* None of its records is missing. */
 bool is_all_loaded(const Ledger *ledger, int64 id);
+
+/* --- ledger_queue.cpp: batches that wait for a process --- */
+
+struct QueuedBatch {
+    int64 id;
+    Oid role; /* who had logged in */
+    int process_limit;
+    bool looked_at;
+};
+/* Of this database of this server. */
+bool has_queued_batches(const Ledger *ledger);
+/* The oldest of each role, so many at most, in the current memory context. */
+QueuedBatch *queued_batches(const Ledger *ledger, int most, int *count);
 
 /* --- ledger_view.cpp: what a session may see --- */
 

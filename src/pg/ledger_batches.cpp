@@ -130,37 +130,19 @@ Progress read_ledger_progress(const Ledger *ledger, int64 id) {
     return progress;
 }
 
-int64 *batches_with_status(const Ledger *ledger, const char *status, int *count) {
-    const MemoryContext context = CurrentMemoryContext;
-    const StatementScope scope = begin_statement(ledger);
-    /* As a parameter, the status would not show the planner that a partial index serves. */
-    const uint64 found =
-        run_statement(ledger,
-                      psprintf("SELECT DISTINCT dataset_id FROM ledger.uploaded_files f"
-                               " JOIN ledger._callers c ON c.uploaded_file_id = f.dataset_id WHERE status = '%s'"
-                               " AND plan @> $1::jsonb ORDER BY dataset_id",
-                               status),
-                      {param(describe_incarnation())});
-    auto *ids = static_cast<int64 *>(MemoryContextAlloc(context, sizeof(int64) * Max(found, 1)));
-    for (uint64 i = 0; i < found; i++) {
-        ids[i] = result_int64(i, 1);
-    }
-    *count = static_cast<int>(found);
-    end_statement(&scope);
-    return ids;
-}
-
 bool read_batch_identity(const Ledger *ledger, int64 batch_id, Identity *identity) {
     const StatementScope scope = begin_statement(ledger);
-    const bool found = run_statement(ledger,
-                                     "SELECT authenticated_role::bigint, session_role::bigint, role::bigint"
-                                     " FROM ledger._callers WHERE uploaded_file_id = $1",
-                                     {param(batch_id)}) > 0;
+    const bool found =
+        run_statement(ledger,
+                      "SELECT authenticated_role::bigint, session_role::bigint, role::bigint, process_limit::bigint"
+                      " FROM ledger._callers WHERE uploaded_file_id = $1",
+                      {param(batch_id)}) > 0;
     if (found) {
         identity->database = MyDatabaseId;
         identity->authenticated_user = static_cast<Oid>(result_int64(0, 1));
         identity->session_user = static_cast<Oid>(result_int64(0, 2));
         identity->user = static_cast<Oid>(result_int64(0, 3));
+        identity->process_limit = static_cast<int>(result_int64(0, 4));
     }
     end_statement(&scope);
     return found;
@@ -180,18 +162,19 @@ void reopen_batch(const Ledger *ledger, int64 batch_id, const Identity *identity
                   " WHERE uploaded_file_id = ANY (ARRAY(SELECT id FROM ledger.uploaded_files"
                   "  WHERE dataset_id = $1 AND status NOT LIKE 'Completed%')) AND status = 'Failed'",
                   {param(batch_id)});
-    run_statement(
-        ledger,
-        "UPDATE ledger._callers c SET session_role = $2, authenticated_role = $3 FROM ledger.uploaded_files f"
-        " WHERE f.id = c.uploaded_file_id AND f.dataset_id = $1 AND c.role = $4",
-        {param(batch_id), param(identity->session_user), param(identity->authenticated_user), param(identity->user)});
+    run_statement(ledger,
+                  "UPDATE ledger._callers c SET session_role = $2, authenticated_role = $3, process_limit = $5"
+                  " FROM ledger.uploaded_files f"
+                  " WHERE f.id = c.uploaded_file_id AND f.dataset_id = $1 AND c.role = $4",
+                  {param(batch_id), param(identity->session_user), param(identity->authenticated_user),
+                   param(identity->user), param(identity->process_limit)});
     run_statement(ledger,
                   "UPDATE ledger.uploaded_files SET status = 'Processing', sqlstate = NULL, error = NULL,"
                   " plan = (plan - 'leader' - 'segment')"
-                  "  || jsonb_build_object('resumed', coalesce((plan ->> 'resumed')::bigint, 0) + 1)"
+                  "  || jsonb_build_object('resumed', coalesce((plan ->> 'resumed')::bigint, 0) + 1, 'login', $3)"
                   " FROM ledger._callers c"
                   " WHERE id = uploaded_file_id AND c.role = $2 AND dataset_id = $1 AND status NOT LIKE 'Completed%'",
-                  {param(batch_id), param(identity->user)});
+                  {param(batch_id), param(identity->user), param(static_cast<int64>(identity->authenticated_user))});
     end_statement(&scope);
     note_origin(ledger, batch_id);
     forget_crashes(ledger, batch_id);

@@ -172,13 +172,14 @@ int64 add_import(const Ledger *ledger, const Import *import) {
          param(user), param(user_name),
          param(psprintf("{\"device\": " INT64_FORMAT ", \"inode\": " INT64_FORMAT ", \"modified\": " INT64_FORMAT
                         ", \"line_end\": \"%s\", \"data_start\": " INT64_FORMAT ", \"data_line\": " INT64_FORMAT
-                        ", \"target_oid\": %u, \"elsewhere\": %s}",
+                        ", \"target_oid\": %u, \"elsewhere\": %s, \"login\": %u}",
                         import->file.device, import->file.inode, import->file.modified,
                         kLineEnds[static_cast<int>(import->line_end)], import->data_start, import->data_line,
-                        import->target_oid, import->elsewhere ? "true" : "false"))});
+                        import->target_oid, import->elsewhere ? "true" : "false", GetAuthenticatedUserId()))});
     const int64 id = result_int64(0, 1);
-    run_statement(ledger, "INSERT INTO ledger._callers VALUES ($1, $2, $3, $4)",
-                  {param(id), param(user), param(GetSessionUserId()), param(GetAuthenticatedUserId())});
+    run_statement(ledger, "INSERT INTO ledger._callers VALUES ($1, $2, $3, $4, $5)",
+                  {param(id), param(user), param(GetSessionUserId()), param(GetAuthenticatedUserId()),
+                   param(max_processes_per_role_setting())});
     run_statement(ledger,
                   "UPDATE ledger.uploaded_files SET dataset_id = $3, plan = plan || jsonb_build_object('columns', $2)"
                   " WHERE id = $1",

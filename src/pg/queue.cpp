@@ -5,6 +5,8 @@
 #include "pg/import_lock.hpp"
 #include "pg/patience.hpp"
 #include "pg/pg.hpp"
+#include "pg/process_permit.hpp"
+#include "pg/progress.hpp"
 #include "pg/same_file.hpp"
 #include "pg/seat.hpp"
 
@@ -90,42 +92,139 @@ Oid queue_interrupted(const Identity *identity) {
     return found ? ledger.files : InvalidOid;
 }
 
-void move_queue(Oid files, const Identity *identity, bool leaving) {
-    LeaderArguments own;
-    LeaderArguments next;
-    Ledger ledger;
-    bool no_slot = false;
+namespace {
 
-    memset(&own, 0, sizeof(own));
-    own.files = files;
-    own.identity = *identity;
-    memset(&next, 0, sizeof(next));
+constexpr long kTendInterval = 1000; /* milliseconds */
+
+/* What a look at the queue has come to. */
+struct Look {
+    Shortage shortage;    /* None: all that could begin have been started */
+    LeaderArguments next; /* what is to begin first; batch_id 0: nothing but what its role has no process for */
+};
+
+/* The oldest of the role that has the fewest processes, of those that have not been looked at. Null: there is none. */
+QueuedBatch *next_batch(QueuedBatch *queued, int count, const PermitsTaken *taken) {
+    QueuedBatch *next = nullptr;
+    int fewest = 0;
+
+    for (int i = 0; i < count; i++) {
+        const int processes = permits_of(taken, queued[i].role);
+
+        if (!queued[i].looked_at &&
+            (next == nullptr || processes < fewest || (processes == fewest && queued[i].id < next->id))) {
+            next = &queued[i];
+            fewest = processes;
+        }
+    }
+    return next;
+}
+
+/* With the queue locked: starts what can begin. */
+Look start_queued(const Ledger *ledger, const LeaderArguments *own) {
+    PermitsTaken taken = permits_taken();
+    Oid waiting = InvalidOid;
+    Look look;
+    int count;
+
+    memset(&look, 0, sizeof(look));
+    look.shortage = Shortage::None;
+    QueuedBatch *queued = queued_batches(ledger, Max(max_worker_processes, 1), &count);
+    for (QueuedBatch *batch; (batch = next_batch(queued, count, &taken)) != nullptr;) {
+        LeaderArguments next;
+
+        batch->looked_at = true;
+        memset(&next, 0, sizeof(next));
+        next.batch_id = batch->id;
+        next.files = ledger->files;
+        /* One whose leader lives is about to leave the queue. */
+        if (lock_is_held(leader_lock(ledger->files, batch->id)) ||
+            !read_batch_identity(ledger, batch->id, &next.identity)) {
+            continue;
+        }
+        Shortage shortage = shortage_of(&taken, batch->role, batch->process_limit);
+        if (shortage == Shortage::Role) {
+            look.shortage = shortage;
+            continue;
+        }
+        if (shortage == Shortage::None && register_seat(&next, own) == nullptr) {
+            shortage = Shortage::Slots;
+        }
+        waiting = OidIsValid(waiting) ? waiting : batch->role;
+        if (shortage != Shortage::None) {
+            look.shortage = shortage;
+            look.next = next;
+            break;
+        }
+        add_permit(&taken, batch->role);
+    }
+    /* One that is starting too: nobody whose role has more is to take the permit before it does so itself. */
+    show_waiting(Waiting::Queue, waiting);
+    return look;
+}
+
+LeaderArguments arguments_of(Oid files, const Identity *identity) {
+    LeaderArguments arguments;
+
+    memset(&arguments, 0, sizeof(arguments));
+    arguments.files = files;
+    arguments.identity = *identity;
+    return arguments;
+}
+
+/*
+ * False: what is queued may not begin yet, and there is nobody else to start it when it may. Does not return when this
+ * process's slot is the one that it will begin in.
+ */
+bool try_to_leave(Oid files, const Identity *identity) {
+    const LeaderArguments own = arguments_of(files, identity);
+    bool leave = true;
+    Ledger ledger;
+    Look look;
+
+    look.shortage = Shortage::None;
     begin_transaction(identity);
     if (reopen_ledger(files, &ledger)) {
-        int count;
-
         lock_queue(files);
-        const int64 *queued = batches_with_status(&ledger, kQueued, &count);
-        for (int i = 0; i < count && !no_slot; i++) {
-            /* One whose leader lives is about to leave the queue. */
-            if (lock_is_held(leader_lock(files, queued[i])) ||
-                !read_batch_identity(&ledger, queued[i], &next.identity)) {
-                continue;
-            }
-            next.batch_id = queued[i];
-            next.files = files;
-            no_slot = register_seat(&next, &own) == nullptr;
-        }
-        if (leaving) {
-            forget_cancel_requests(&ledger);
-        }
-        if (leaving && !no_slot) {
+        look = start_queued(&ledger, &own);
+        leave =
+            look.shortage == Shortage::None || (look.shortage != Shortage::Slots && lock_is_held(mover_lock(files)));
+        forget_cancel_requests(&ledger);
+        if (leave) {
             release_lock_beside(mover_lock(files));
         }
     }
     commit_transaction();
-    if (leaving && no_slot) {
-        hand_over_seat(&next);
+    if (look.shortage == Shortage::Slots) {
+        hand_over_seat(&look.next);
+    }
+    return leave;
+}
+
+} // namespace
+
+void move_queue(Oid files, const Identity *identity) {
+    const LeaderArguments own = arguments_of(files, identity);
+    Ledger ledger;
+
+    begin_transaction(identity);
+    if (reopen_ledger(files, &ledger)) {
+        lock_queue(files);
+        (void)start_queued(&ledger, &own);
+    }
+    commit_transaction();
+}
+
+void leave_queue(Oid files, const Identity *identity) {
+    while (!try_to_leave(files, identity)) {
+        report_activity("movielens_ingest: waiting until a queued import may begin");
+        /* Nothing tells that a process of an import in another database has ended. */
+        (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, kTendInterval, PG_WAIT_EXTENSION);
+        ResetLatch(MyLatch);
+        CHECK_FOR_INTERRUPTS();
+        if (ConfigReloadPending) {
+            ConfigReloadPending = false;
+            ProcessConfigFile(PGC_SIGHUP);
+        }
     }
 }
 

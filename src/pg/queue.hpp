@@ -1,5 +1,6 @@
 /*
- * queue.hpp - imports that found no slot of max_worker_processes free wait until a leader ends.
+ * queue.hpp - imports that found no slot of max_worker_processes free, or no permit (process_permit.hpp), wait until
+ * they do.
  *
  * Every leader holds the mover's lock, looks at the queue when it ends, and drops that lock only if it finds the queue
  * empty, while it holds the queue's lock. Who puts an import into the queue holds the queue's lock until his commit,
@@ -26,10 +27,16 @@ bool enqueue_batch(const Ledger *ledger, int64 batch_id);
 Oid queue_interrupted(const Identity *identity);
 
 /*
- * In a background process: starts batches of the queue, each under its own identity, as far as slots are free. leaving:
- * this process is about to end; if there is no slot for the next one it gets this process's own, and the call does not
- * return.
+ * In a background process: starts batches of the queue, each under its own identity, as far as there are slots and
+ * permits: the next is the oldest of the role whose imports have the fewest processes.
  */
-void move_queue(Oid files, const Identity *identity, bool leaving);
+void move_queue(Oid files, const Identity *identity);
+
+/*
+ * The same by a process that is about to end, when it has given back its permit. If there is no slot for the next one,
+ * that gets this process's own, and the call does not return. If its role, or all imports together, have as many
+ * processes as they may, and no other process of this database looks at the queue, it waits until that has changed.
+ */
+void leave_queue(Oid files, const Identity *identity);
 
 } // namespace movielens_ingest::pg

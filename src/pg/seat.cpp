@@ -105,6 +105,7 @@ SeatVisit sit_down(dsm_handle handle) {
 }
 
 void bequeath_seat() {
+    own_arguments.permit.number = 0; /* it ends with this process */
     own->heir = own_arguments;
     own->heir.xid = InvalidTransactionId;
     own->has_heir = true;

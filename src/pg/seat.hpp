@@ -12,6 +12,7 @@
 
 #include "pg/identity.hpp"
 #include "pg/pg.hpp"
+#include "pg/process_permit.hpp"
 
 namespace movielens_ingest::pg {
 
@@ -20,6 +21,7 @@ struct LeaderArguments {
     Oid files;         /* OID of uploaded_files */
     TransactionId xid; /* top-level transaction of the call; invalid: it has committed */
     Identity identity;
+    ProcessPermit permit; /* number 0: it takes one itself, and does not lead without */
 };
 
 /* What the process in a seat is to do. */

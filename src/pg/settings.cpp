@@ -10,6 +10,7 @@ namespace {
 constexpr int kMaxMinChunks = static_cast<int>(core::ChunkPlanner::kMaxMinChunks);
 constexpr int kMaxWorkers = 1024; /* as MAX_PARALLEL_WORKER_LIMIT */
 constexpr int kMaxRetries = 100;
+constexpr int kMostProcesses = 32000; /* there are numbers for more */
 constexpr long kLongestPause = 10 * 60 * 1000;
 
 /* What the server's code for settings writes to. */
@@ -27,6 +28,8 @@ struct Settings {
     int max_workers;
     int max_retries;
     int retry_delay;
+    int max_processes;
+    int max_processes_per_role;
     int writer; /* WriterSetting */
     int defer;  /* DeferSetting */
     bool autoresume;
@@ -130,6 +133,15 @@ void define_settings() {
     define_int("movielens_ingest.retry_delay",
                "Sets the pause before a chunk is tried again; it doubles with every try.", nullptr,
                &settings.retry_delay, 1000, 0, static_cast<int>(kLongestPause), GUC_UNIT_MS);
+    DefineCustomIntVariable("movielens_ingest.max_processes",
+                            "Sets how many processes imports may have on the server, leaders, workers and the parallel "
+                            "workers of their index builds.",
+                            "0 means three quarters of max_worker_processes.", &settings.max_processes, 0, 0,
+                            kMostProcesses, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable(
+        "movielens_ingest.max_processes_per_role", "Sets how many of these processes the imports of a role may have.",
+        "0 means any number. It counts for the role that has logged in.", &settings.max_processes_per_role, 0, 0,
+        kMostProcesses, PGC_SUSET, 0, nullptr, nullptr, nullptr);
     DefineCustomEnumVariable("movielens_ingest.writer", "Sets how records get into a table.",
                              "\"auto\" takes the fastest writer that can keep every rule of the table.",
                              &settings.writer, static_cast<int>(WriterSetting::Auto), kWriters, PGC_USERSET, 0, nullptr,
@@ -148,6 +160,10 @@ void define_settings() {
 WriterSetting writer_setting() { return static_cast<WriterSetting>(settings.writer); }
 
 bool autoresume_setting() { return settings.autoresume; }
+
+int max_processes_setting() { return settings.max_processes; }
+
+int max_processes_per_role_setting() { return settings.max_processes_per_role; }
 
 DeferSetting defer_setting() { return static_cast<DeferSetting>(settings.defer); }
 

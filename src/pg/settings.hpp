@@ -1,5 +1,6 @@
 /*
- * settings.hpp - the settings movielens_ingest.*: the defaults of the options of ml_import(), and how retries pause.
+ * settings.hpp - the settings movielens_ingest.*: the defaults of the options of ml_import(), how retries pause, and
+ * how many processes imports may have.
  */
 #pragma once
 
@@ -43,6 +44,11 @@ DeferSetting defer_setting();
 
 /* movielens_ingest.autoresume */
 bool autoresume_setting();
+
+/* movielens_ingest.max_processes; 0: a share of max_worker_processes. */
+int max_processes_setting();
+/* movielens_ingest.max_processes_per_role, of this session; 0: any number. */
+int max_processes_per_role_setting();
 
 void define_settings();
 

@@ -73,6 +73,7 @@ struct SharedSlot {
     int64 chunk;           /* its number, 0: none */
     int next_import;       /* of the chunk that it has taken beforehand, */
     int64 next_chunk;      /* and its number, 0: none */
+    bool leaves;           /* when it has loaded them */
     int64 refused;         /* records of it that were refused in the attempt that is going on */
     pg_atomic_uint64 rows; /* of this chunk, so far */
     pg_atomic_uint64 all_rows;

@@ -115,7 +115,7 @@ bool take_chunk(SharedBatch *batch, int slot, bool wait, int *index, int64 *numb
             *index = batch->slot[slot].import;
             *number = batch->slot[slot].chunk;
         }
-        for (int i = 0; i < batch->import_count && !taken; i++) {
+        for (int i = 0; i < batch->import_count && !taken && !batch->slot[slot].leaves; i++) {
             SharedImport *import = &batch->imports[i];
 
             if (has_chunk(batch, import) && (!batch->exclusive || slot == 0)) {
@@ -155,8 +155,8 @@ int64 take_next_chunk(SharedBatch *batch, int slot, int64 left) {
     SpinLockAcquire(&batch->mutex);
     SharedImport *import = &batch->imports[own->import];
     /* A leader has other things to do first: near the end see analyze_early(). */
-    if (own->next_chunk == 0 && has_chunk(batch, import) && !batch->exclusive && chunks_left(import) > left &&
-        !is_nearly_loaded(import) && (slot > 0 || !other_wants_end(batch, import))) {
+    if (own->next_chunk == 0 && !own->leaves && has_chunk(batch, import) && !batch->exclusive &&
+        chunks_left(import) > left && !is_nearly_loaded(import) && (slot > 0 || !other_wants_end(batch, import))) {
         own->next_import = own->import;
         own->next_chunk = import->next_chunk++;
         import->running++;
@@ -164,6 +164,21 @@ int64 take_next_chunk(SharedBatch *batch, int slot, int64 left) {
     const int64 number = own->next_chunk;
     SpinLockRelease(&batch->mutex);
     return number;
+}
+
+void ask_to_leave(SharedBatch *batch, int slot) {
+    SpinLockAcquire(&batch->mutex);
+    batch->slot[slot].leaves = true;
+    SpinLockRelease(&batch->mutex);
+    ConditionVariableBroadcast(&batch->changed);
+}
+
+bool take_back_request_to_leave(SharedBatch *batch, int slot) {
+    SpinLockAcquire(&batch->mutex);
+    const bool asked = batch->slot[slot].leaves;
+    batch->slot[slot].leaves = false;
+    SpinLockRelease(&batch->mutex);
+    return asked;
 }
 
 void take_left_chunk(SharedBatch *batch, int import, int64 number) {

@@ -20,6 +20,10 @@ bool take_chunk(SharedBatch *batch, int slot, bool wait, int *import, int64 *num
 int64 take_next_chunk(SharedBatch *batch, int slot, int64 left);
 /* The chunk that the slot has taken beforehand. False: none. */
 bool take_own_chunk(SharedBatch *batch, int slot, int *import, int64 *number);
+/* The slot gets no chunk any more, but for one that it has taken beforehand. Whether it was asked, for the last time.
+ */
+void ask_to_leave(SharedBatch *batch, int slot);
+bool take_back_request_to_leave(SharedBatch *batch, int slot);
 /* Leader: takes a certain chunk, one that was left. */
 void take_left_chunk(SharedBatch *batch, int import, int64 number);
 /* An attempt at the slot's chunk begins: none of its records has been refused. */

@@ -2,6 +2,8 @@
 
 #include "pg/background_process.hpp"
 #include "pg/planner.hpp"
+#include "pg/process_permit.hpp"
+#include "pg/settings.hpp"
 #include "pg/shared_validation.hpp"
 #include "pg/validation_worker.hpp"
 
@@ -11,6 +13,7 @@ namespace {
 
 struct Worker {
     BackgroundWorkerHandle *handle;
+    ProcessPermit permit;
     shm_mq_handle *chunks; /* null: it is lost */
     shm_mq_handle *rows;
     core::Chunk given[kMostChunksGiven]; /* in the order in which it validates them */
@@ -55,11 +58,17 @@ bool plan_next(ValidationPool *pool) {
     return pool->has_next;
 }
 
-bool start_worker(ValidationPool *pool) {
+Shortage start_worker(ValidationPool *pool) {
     SharedValidation *shared = shared_validation(pool->segment);
-    const ValidationWorkerArguments arguments = {dsm_segment_handle(pool->segment), pool->worker_count};
     Worker *worker = &pool->workers[pool->worker_count];
     char name[BGW_MAXLEN];
+
+    const Shortage shortage = take_permit(GetAuthenticatedUserId(), max_processes_per_role_setting(),
+                                          PermitLife::Transaction, &worker->permit);
+    if (shortage != Shortage::None) {
+        return shortage;
+    }
+    const ValidationWorkerArguments arguments = {dsm_segment_handle(pool->segment), pool->worker_count, worker->permit};
 
     snprintf(name, sizeof(name), "movielens_ingest worker for ml_validate() in process %d", MyProcPid);
     const MemoryContext context = MemoryContextSwitchTo(pool->context);
@@ -70,9 +79,11 @@ bool start_worker(ValidationPool *pool) {
         worker->chunks = shm_mq_attach(chunk_queue(shared, arguments.worker), pool->segment, worker->handle);
         worker->rows = shm_mq_attach(row_queue(shared, arguments.worker), pool->segment, worker->handle);
         pool->worker_count++;
+    } else {
+        give_back_permit(&worker->permit, PermitLife::Transaction);
     }
     MemoryContextSwitchTo(context);
-    return worker->handle != nullptr;
+    return worker->handle != nullptr ? Shortage::None : Shortage::Slots;
 }
 
 void lose_worker(ValidationPool *pool, Worker *worker) {
@@ -98,10 +109,11 @@ void give_chunk(ValidationPool *pool, Worker *worker) {
 /* One chunk for each worker before a second one for any. */
 void give_chunks(ValidationPool *pool) {
     while (pool->worker_count < pool->most_workers && plan_next(pool)) {
-        if (!start_worker(pool)) {
+        const Shortage shortage = start_worker(pool);
+        if (shortage != Shortage::None) {
             ereport(DEBUG1,
                     (errmsg("ml_validate() goes on with %d of %d workers", pool->worker_count, pool->most_workers),
-                     errhint("You may need to increase max_worker_processes.")));
+                     errhint("%s", shortage_hint(shortage))));
             pool->most_workers = pool->worker_count;
             break;
         }
@@ -246,6 +258,7 @@ void end_validation_pool(ValidationPool *pool) {
     }
     for (int i = 0; i < pool->worker_count; i++) {
         (void)WaitForBackgroundWorkerShutdown(pool->workers[i].handle);
+        give_back_permit(&pool->workers[i].permit, PermitLife::Transaction);
     }
     if (pool->segment != nullptr) {
         dsm_detach(pool->segment);

@@ -175,6 +175,7 @@ extern "C" void movielens_ingest_validation_worker_main(Datum) {
     }
     const SharedValidation *shared = shared_validation(segment);
     connect_as(&shared->identity);
+    hold_permit(&arguments.permit);
     prepare(&worker, segment, arguments.worker);
     validate_chunks(&worker, shared);
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "pg/pg.hpp"
+#include "pg/process_permit.hpp"
 
 namespace movielens_ingest::pg {
 
@@ -11,6 +12,7 @@ namespace movielens_ingest::pg {
 struct ValidationWorkerArguments {
     dsm_handle segment;
     int worker;
+    ProcessPermit permit;
 };
 
 } // namespace movielens_ingest::pg

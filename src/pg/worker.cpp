@@ -15,6 +15,7 @@ extern "C" void movielens_ingest_worker_main(Datum) {
 
     begin_process(&arguments, sizeof(arguments));
     connect_as(&arguments.identity);
+    hold_permit(&arguments.permit);
     (void)hold_cancels(); /* a worker is cancelled only while it loads a chunk: see try_chunk() */
     memset(&loader, 0, sizeof(loader));
     loader.identity = arguments.identity;

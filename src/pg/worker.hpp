@@ -5,6 +5,7 @@
 
 #include "pg/identity.hpp"
 #include "pg/pg.hpp"
+#include "pg/process_permit.hpp"
 
 namespace movielens_ingest::pg {
 
@@ -13,6 +14,7 @@ struct WorkerArguments {
     dsm_handle segment;
     int slot;
     Identity identity;
+    ProcessPermit permit;
 };
 
 static_assert(std::is_trivially_copyable_v<WorkerArguments> && sizeof(WorkerArguments) <= BGW_EXTRALEN);

@@ -4,18 +4,25 @@
 #include "pg/cancel_hold.hpp"
 #include "pg/patience.hpp"
 #include "pg/pg.hpp"
+#include "pg/process_permit.hpp"
 #include "pg/shared_chunks.hpp"
 #include "pg/worker.hpp"
 
 namespace movielens_ingest::pg {
 
+/* A slot of the shared memory; 0 is the leader's own. */
+struct PoolSlot {
+    BackgroundWorkerHandle *handle; /* null: no worker */
+    ProcessPermit permit;           /* of the worker */
+    bool lost; /* without a chunk: another one would be lost again, and nothing would count how often */
+};
+
 struct WorkerPool {
     Loader *leader;
     dsm_handle segment;
-    BackgroundWorkerHandle **handles; /* by slot; null: no worker. Slot 0 is the leader's own */
+    PoolSlot *slot;
     int slots;
-    int next_slot; /* not filled yet */
-    bool short_of_slots;
+    bool short_of_workers;
 };
 
 namespace {
@@ -26,23 +33,45 @@ void terminate_workers(int, Datum argument) {
 
     stop_batch(pool->leader->shared);
     for (int slot = 1; slot < pool->slots; slot++) {
-        if (pool->handles[slot] != nullptr) {
-            TerminateBackgroundWorker(pool->handles[slot]);
+        if (pool->slot[slot].handle != nullptr) {
+            TerminateBackgroundWorker(pool->slot[slot].handle);
         }
     }
 }
 
-bool start_worker(WorkerPool *pool, int slot) {
-    const WorkerArguments arguments = {pool->segment, slot, pool->leader->identity};
+Shortage start_worker(WorkerPool *pool, int slot) {
+    const Identity *identity = &pool->leader->identity;
+    PoolSlot *own = &pool->slot[slot];
     char name[BGW_MAXLEN];
 
+    begin_transaction(identity);
+    const Shortage shortage =
+        take_permit(identity->authenticated_user, identity->process_limit, PermitLife::Process, &own->permit);
+    commit_transaction();
+    if (shortage != Shortage::None) {
+        return shortage;
+    }
+    const WorkerArguments arguments = {pool->segment, slot, *identity, own->permit};
     snprintf(name, sizeof(name), "movielens_ingest worker %d for import " INT64_FORMAT, slot, pool->leader->shared->id);
     const MemoryContext context = MemoryContextSwitchTo(TopMemoryContext);
     /* It is for the leader to replace it. */
-    pool->handles[slot] = register_process("movielens_ingest_worker_main", kWorkerType, name, &arguments,
-                                           sizeof(arguments), BGW_NEVER_RESTART);
+    own->handle = register_process("movielens_ingest_worker_main", kWorkerType, name, &arguments, sizeof(arguments),
+                                   BGW_NEVER_RESTART);
     MemoryContextSwitchTo(context);
-    return pool->handles[slot] != nullptr;
+    if (own->handle == nullptr) {
+        give_back_permit(&own->permit, PermitLife::Process);
+        return Shortage::Slots;
+    }
+    return Shortage::None;
+}
+
+int count_workers(const WorkerPool *pool) {
+    int count = 0;
+
+    for (int slot = 1; slot < pool->slots; slot++) {
+        count += pool->slot[slot].handle != nullptr ? 1 : 0;
+    }
+    return count;
 }
 
 void return_chunk(WorkerPool *pool, int index, int64 number) {
@@ -68,9 +97,8 @@ WorkerPool *make_worker_pool(Loader *leader, dsm_handle segment) {
     pool->leader = leader;
     pool->segment = segment;
     pool->slots = leader->shared->slots;
-    pool->next_slot = 1;
-    pool->handles = static_cast<BackgroundWorkerHandle **>(
-        MemoryContextAllocZero(TopMemoryContext, sizeof(BackgroundWorkerHandle *) * static_cast<Size>(pool->slots)));
+    pool->slot = static_cast<PoolSlot *>(
+        MemoryContextAllocZero(TopMemoryContext, sizeof(PoolSlot) * static_cast<Size>(pool->slots)));
     before_shmem_exit(terminate_workers, PointerGetDatum(pool));
     return pool;
 }
@@ -79,17 +107,25 @@ void start_workers(WorkerPool *pool) {
     SharedBatch *shared = pool->leader->shared;
     /* Workers that are there take theirs, and the leader one. */
     const int64 wanted = chunks_available(shared) + processes_loading(shared);
-    const int slots = static_cast<int>(Min(wanted, static_cast<int64>(pool->slots)));
+    const int processes = static_cast<int>(Min(wanted, static_cast<int64>(pool->slots)));
+    int missing = processes - 1 - count_workers(pool);
+    Shortage shortage = Shortage::None;
 
-    for (; pool->next_slot < slots; pool->next_slot++) {
-        if (!start_worker(pool, pool->next_slot)) {
-            ereport(pool->short_of_slots ? DEBUG1 : LOG,
-                    (errmsg("import " INT64_FORMAT " goes on with %d of %d workers", shared->id, pool->next_slot - 1,
-                            pool->slots - 1),
-                     errhint("You may need to increase max_worker_processes.")));
-            pool->short_of_slots = true;
-            break;
+    for (int slot = 1; slot < pool->slots && missing > 0 && shortage == Shortage::None; slot++) {
+        if (pool->slot[slot].handle == nullptr && !pool->slot[slot].lost) {
+            shortage = start_worker(pool, slot);
+            missing--;
         }
+    }
+    /* What its role may not have, it does not wait for. */
+    show_waiting(Waiting::Workers, shortage == Shortage::Slots || shortage == Shortage::Server
+                                       ? pool->leader->identity.authenticated_user
+                                       : InvalidOid);
+    if (shortage != Shortage::None) {
+        ereport(pool->short_of_workers ? DEBUG1 : LOG, (errmsg("import " INT64_FORMAT " goes on with %d of %d workers",
+                                                               shared->id, count_workers(pool), pool->slots - 1),
+                                                        errhint("%s", shortage_hint(shortage))));
+        pool->short_of_workers = true;
     }
 }
 
@@ -97,37 +133,53 @@ int tend_workers(WorkerPool *pool) {
     int alive = 0;
 
     for (int slot = 1; slot < pool->slots; slot++) {
+        PoolSlot *own = &pool->slot[slot];
         pid_t pid;
 
-        if (pool->handles[slot] == nullptr) {
+        if (own->handle == nullptr) {
             continue;
         }
-        if (GetBackgroundWorkerPid(pool->handles[slot], &pid) != BGWH_STOPPED) {
+        if (GetBackgroundWorkerPid(own->handle, &pid) != BGWH_STOPPED) {
             alive++;
             continue;
         }
-        pfree(pool->handles[slot]);
-        pool->handles[slot] = nullptr;
+        pfree(own->handle);
+        own->handle = nullptr;
+        give_back_permit(&own->permit, PermitLife::Process);
 
         int import;
         int64 number;
+        const bool asked = take_back_request_to_leave(pool->leader->shared, slot);
         const bool lost = abandoned_chunk(pool->leader->shared, slot, &import, &number);
         if (lost && number > 0) {
             return_chunk(pool, import, number);
         }
-        /* One that was lost without a chunk would be lost again, and nothing would count how often. */
-        if (lost && chunks_are_waiting(pool->leader->shared) && start_worker(pool, slot)) {
+        own->lost = !lost && !asked;
+        if (lost && chunks_are_waiting(pool->leader->shared) && start_worker(pool, slot) == Shortage::None) {
             alive++;
         }
     }
     return alive;
 }
 
+void make_room(WorkerPool *pool) {
+    const Identity *identity = &pool->leader->identity;
+
+    if (count_workers(pool) > 0 && should_make_room(identity->authenticated_user, identity->process_limit)) {
+        for (int slot = 1; slot < pool->slots; slot++) {
+            if (pool->slot[slot].handle != nullptr) {
+                ask_to_leave(pool->leader->shared, slot);
+                return;
+            }
+        }
+    }
+}
+
 void end_workers(WorkerPool *pool) {
     stop_batch(pool->leader->shared);
     for (int slot = 1; slot < pool->slots; slot++) {
-        if (pool->handles[slot] != nullptr) {
-            (void)WaitForBackgroundWorkerShutdown(pool->handles[slot]);
+        if (pool->slot[slot].handle != nullptr) {
+            (void)WaitForBackgroundWorkerShutdown(pool->slot[slot].handle);
         }
     }
 }

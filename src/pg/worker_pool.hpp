@@ -15,7 +15,7 @@ WorkerPool *make_worker_pool(Loader *leader, dsm_handle segment);
 
 /*
  * Starts workers, so that as many processes load as there are chunks to be taken, the leader counted, or slots, or as
- * the server has room for. To be called again when there are more chunks; a slot is filled once.
+ * there are permits and slots of the server for. To be called again when there are more chunks, or less of them.
  */
 void start_workers(WorkerPool *pool);
 
@@ -24,6 +24,9 @@ void start_workers(WorkerPool *pool);
  * attempts; while chunks are waiting, another worker takes its place. Returns how many are alive.
  */
 int tend_workers(WorkerPool *pool);
+
+/* Has a worker leave at its chunk's end, if others wait for a process that this import's role has more of. */
+void make_room(WorkerPool *pool);
 
 /* Tells them that there is no chunk any more, and waits until they have ended. */
 void end_workers(WorkerPool *pool);

@@ -143,7 +143,7 @@ $node->safe_psql('postgres', q(
 	SELECT uploaded_file_id, id, 1, 2, 8, '22P02', 'refused', 'a' FROM process_chunks WHERE checksum = uploaded_file_id;
 	-- what nobody inserts by hand
 	SELECT format('ALTER TABLE %s DISABLE TRIGGER USER', c) FROM unnest(ARRAY['_callers', '_session_settings', '_unlogged_witnesses']) c \gexec
-	INSERT INTO _callers SELECT id, 10, 10, 10 FROM uploaded_files WHERE file_name = 'old.csv';
+	INSERT INTO _callers SELECT id, 10, 10, 10, 0 FROM uploaded_files WHERE file_name = 'old.csv';
 	INSERT INTO _session_settings SELECT id, 'work_mem', '4096', 6, 10 FROM uploaded_files WHERE file_name = 'old.csv';
 	INSERT INTO _unlogged_witnesses SELECT id FROM uploaded_files WHERE file_name = 'old.csv';
 	SELECT format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', tgrelid::regclass, tgname) FROM pg_trigger

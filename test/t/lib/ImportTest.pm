@@ -27,7 +27,7 @@ sub start_server
 	my ($name, @settings) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 	$node->init;
-	$node->append_conf('postgresql.conf', join("\n", 'max_worker_processes = 16', @settings));
+	$node->append_conf('postgresql.conf', join("\n", 'max_worker_processes = 16', 'movielens_ingest.max_processes = 64', @settings));
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION movielens_ingest');
 	return $node;
