@@ -27,7 +27,7 @@ sub try_sql
 	if (!defined $done)
 	{
 		die "no answer in $deadline seconds: $sql" if $@ =~ /timeout/;
-		die $@;
+		die $@ if $@ !~ /Broken pipe/; # psql has ended before it has read the statement
 	}
 	chomp($out);
 	$chaos->{failed}{ ($err =~ /(?:ERROR|FATAL):\s+(.*)/)[0] =~ s/\d+/n/gr // $err }++ if !$done && $err =~ /ERROR|FATAL/;
@@ -51,7 +51,12 @@ sub in_background
 	return;
 }
 
-sub server_answers { return $_[0]{node}->psql('postgres', 'SELECT') == 0 }
+sub server_answers
+{
+	my ($chaos) = @_;
+	my $said = '';
+	return IPC::Run::run([ 'psql', '-XAtq', '-d', $chaos->{node}->connstr('postgres'), '-c', 'SELECT' ], '<', '/dev/null', '>', \$said, '2>&1', IPC::Run::timeout($deadline));
+}
 
 sub wait_until
 {
