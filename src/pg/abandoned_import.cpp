@@ -76,13 +76,13 @@ ErrorData *try_to_end(Oid files, const Identity *identity, const CancelRequest *
 
     PG_TRY();
     {
-        Ledger ledger;
+        note_patiently(identity, "end an import that was cancelled", [=]() {
+            Ledger ledger;
 
-        begin_transaction(identity);
-        if (reopen_ledger(files, &ledger)) {
-            end_requested(&ledger, request);
-        }
-        commit_transaction();
+            if (reopen_ledger(files, &ledger)) {
+                end_requested(&ledger, request);
+            }
+        });
     }
     PG_CATCH();
     { error = abort_transaction(context, hold); }
@@ -107,16 +107,17 @@ void fail_abandoned_batch(const Identity *identity, Oid files, int64 batch_id, i
 void end_cancelled_imports(Oid files, const Identity *identity) {
     const MemoryContext context = CurrentMemoryContext;
     CancelRequest *requests = nullptr;
-    Ledger ledger;
     int count = 0;
 
-    begin_transaction(identity);
-    if (reopen_ledger(files, &ledger)) {
-        const MemoryContext transaction_context = MemoryContextSwitchTo(context);
-        requests = cancel_requests(&ledger, &count);
-        MemoryContextSwitchTo(transaction_context);
-    }
-    commit_transaction();
+    note_patiently(identity, "look for imports that were cancelled", [&]() {
+        Ledger ledger;
+
+        if (reopen_ledger(files, &ledger)) {
+            const MemoryContext transaction_context = MemoryContextSwitchTo(context);
+            requests = cancel_requests(&ledger, &count);
+            MemoryContextSwitchTo(transaction_context);
+        }
+    });
     for (int i = 0; i < count; i++) {
         count_builds(identity, files, requests[i].batch_id, 1);
         const ErrorData *error = try_to_end(files, identity, &requests[i]);
