@@ -159,7 +159,12 @@ void end_counting() {
 }
 
 /* ProcReleaseLocks has left what belongs to the session, and ProcKill wants nothing to be left. */
-void give_back_all(int, Datum) { LockReleaseAll(DEFAULT_LOCKMETHOD, true); }
+void give_back_all(int, Datum) {
+    /* One that has not connected holds nothing, and has no backend id, which LockReleaseAll() needs. */
+    if (OidIsValid(MyDatabaseId)) {
+        LockReleaseAll(DEFAULT_LOCKMETHOD, true);
+    }
+}
 
 void hold_waiting(Oid role) {
     const LOCKTAG tag = lock_tag(role, kWaits);
