@@ -1,6 +1,7 @@
 #include "pg/heap_extension.hpp"
 
 #include "pg/pg.hpp"
+#include "pg/settings.hpp"
 
 #include <fcntl.h>
 
@@ -80,7 +81,8 @@ void extend_file(Relation heap, BlockNumber first, int count) {
     write_zeroes(heap, first, 1);
     const auto left =
         static_cast<int>(static_cast<BlockNumber>(RELSEG_SIZE) - first % static_cast<BlockNumber>(RELSEG_SIZE));
-    if (count < kEnoughToReserve || count > left || !reserve_blocks(heap, first + 1, count - 1)) {
+    if (file_extend_method_setting() == FileExtendMethod::WriteZeros || count < kEnoughToReserve || count > left ||
+        !reserve_blocks(heap, first + 1, count - 1)) {
         write_zeroes(heap, first + 1, count - 1);
     }
 }

@@ -28,6 +28,7 @@ struct Settings {
     int max_workers;
     int max_retries;
     int retry_delay;
+    int file_extend_method; /* FileExtendMethod */
     int max_processes;
     int max_processes_per_role;
     int writer; /* WriterSetting */
@@ -46,6 +47,13 @@ const config_enum_entry kDefer[] = {{"auto", static_cast<int>(DeferSetting::Auto
                                     {"on", static_cast<int>(DeferSetting::On), false},
                                     {"off", static_cast<int>(DeferSetting::Off), false},
                                     {nullptr, 0, false}};
+
+const config_enum_entry kFileExtendMethods[] = {
+#ifdef HAVE_POSIX_FALLOCATE
+    {"posix_fallocate", static_cast<int>(FileExtendMethod::PosixFallocate), false},
+#endif
+    {"write_zeros", static_cast<int>(FileExtendMethod::WriteZeros), false},
+    {nullptr, 0, false}};
 
 const config_enum_entry kOnError[] = {{"reject", static_cast<int>(OnError::Reject), false},
                                       {"stop", static_cast<int>(OnError::Stop), false},
@@ -133,6 +141,10 @@ void define_settings() {
     define_int("movielens_ingest.retry_delay",
                "Sets the pause before a chunk is tried again; it doubles with every try.", nullptr,
                &settings.retry_delay, 1000, 0, static_cast<int>(kLongestPause), GUC_UNIT_MS);
+    DefineCustomEnumVariable("movielens_ingest.file_extend_method", "Sets how tables are extended on disk.",
+                             "As file_extend_method of PostgreSQL 16 and later, which has the same default.",
+                             &settings.file_extend_method, kFileExtendMethods[0].val, kFileExtendMethods, PGC_SIGHUP, 0,
+                             nullptr, nullptr, nullptr);
     DefineCustomIntVariable("movielens_ingest.max_processes",
                             "Sets how many processes imports may have on the server, leaders, workers and the parallel "
                             "workers of their index builds.",
@@ -160,6 +172,8 @@ void define_settings() {
 WriterSetting writer_setting() { return static_cast<WriterSetting>(settings.writer); }
 
 bool autoresume_setting() { return settings.autoresume; }
+
+FileExtendMethod file_extend_method_setting() { return static_cast<FileExtendMethod>(settings.file_extend_method); }
 
 int max_processes_setting() { return settings.max_processes; }
 

@@ -45,6 +45,11 @@ DeferSetting defer_setting();
 /* movielens_ingest.autoresume */
 bool autoresume_setting();
 
+/* movielens_ingest.file_extend_method: how new pages of a heap get their place on disk. */
+enum class FileExtendMethod : int { PosixFallocate, WriteZeros };
+
+FileExtendMethod file_extend_method_setting();
+
 /* movielens_ingest.max_processes; 0: a share of max_worker_processes. */
 int max_processes_setting();
 /* movielens_ingest.max_processes_per_role, of this session; 0: any number. */
