@@ -136,6 +136,8 @@ CREATE TABLE @extschema@._cancel_requests (
     requested_at     timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 CREATE INDEX _cancel_requests_uploaded_file_id_idx ON @extschema@._cancel_requests (uploaded_file_id);
+-- So rows can be deleted also where a publication is for all tables (CheckCmdReplicaIdentity).
+ALTER TABLE @extschema@._cancel_requests REPLICA IDENTITY FULL;
 
 -- Not for pg_dump, which leaves out indexes that are not valid.
 CREATE TABLE @extschema@._deferred_indexes (
