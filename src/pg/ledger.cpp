@@ -105,7 +105,12 @@ StatementScope begin_statement(const Ledger *ledger) {
     }
     lock_table(&now, "uploaded_files");
     GetUserIdAndSecContext(&scope.user, &scope.security_context);
-    SetUserIdAndSecContext(now.owner, scope.security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+    /*
+     * Restricted: whoever may reference a table of the ledger has triggers that our DELETE fires (RI_FKey_cascade_del).
+     * They must leave nothing behind for the commit, which is the importer's (AfterTriggerSaveEvent).
+     */
+    SetUserIdAndSecContext(now.owner, scope.security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS |
+                                          SECURITY_RESTRICTED_OPERATION);
     set_locally("search_path", "pg_catalog, pg_temp");
     set_locally("row_security", "on");
     /*
@@ -126,7 +131,7 @@ void end_statement(const StatementScope *scope) {
     if (SPI_finish() != SPI_OK_FINISH) {
         elog(ERROR, "SPI_finish failed");
     }
-    AtEOXact_GUC(true, scope->guc_level);
+    AtEOXact_GUC(false, scope->guc_level); /* with what such a trigger may have set */
     SetUserIdAndSecContext(scope->user, scope->security_context);
 }
 

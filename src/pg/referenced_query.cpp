@@ -14,14 +14,22 @@ constexpr int kMostObjects = 1 + INDEX_MAX_KEYS * (1 + 4 * kMostTypes);
 struct Caller {
     Oid user;
     int security_context;
+    int guc_level;
 };
 
+/*
+ * Restricted, as what maintains a table for its owner (do_analyze_rel): code of the owner's can run here, in the
+ * predicate of an index or in a cast, and must leave neither settings nor deferred triggers to the importer, who
+ * commits.
+ */
 Caller become_owner(Relation referenced) {
     Caller caller;
 
     GetUserIdAndSecContext(&caller.user, &caller.security_context);
     SetUserIdAndSecContext(RelationGetForm(referenced)->relowner,
-                           caller.security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+                           caller.security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS |
+                               SECURITY_RESTRICTED_OPERATION);
+    caller.guc_level = NewGUCNestLevel();
     if (SPI_connect() != SPI_OK_CONNECT) {
         elog(ERROR, "SPI_connect failed");
     }
@@ -32,6 +40,7 @@ void become_caller(const Caller *caller) {
     if (SPI_finish() != SPI_OK_FINISH) {
         elog(ERROR, "SPI_finish failed");
     }
+    AtEOXact_GUC(false, caller->guc_level);
     SetUserIdAndSecContext(caller->user, caller->security_context);
 }
 
