@@ -84,6 +84,8 @@ ErrorData *abort_transaction(MemoryContext context, CancelHold hold) {
     MemoryContextSwitchTo(context);
     ErrorData *error = copy_error();
     FlushErrorState();
+    /* Outside of a transaction AbortCurrentTransaction() does nothing: as AutoVacLauncherMain() has it. */
+    LWLockReleaseAll();
     ConditionVariableCancelSleep();
     AbortCurrentTransaction(); /* restores the user and the security context that the transaction began with */
     hold_permits_again();

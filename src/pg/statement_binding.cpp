@@ -40,9 +40,11 @@ bool is_of_extension(const Check *check, Oid catalog, Oid object) {
 bool is_built_in(Oid object) { return object < FirstNormalObjectId; }
 
 bool references_extension(const Check *check, Relation table) {
+    /* A copy: the relation's own vanishes when it is rebuilt, as any look into the catalogs may bring it about. */
+    const List *keys = static_cast<const List *>(copyObjectImpl(RelationGetFKeyList(table)));
     const ListCell *cell;
 
-    foreach (cell, RelationGetFKeyList(table)) {
+    foreach (cell, keys) {
         if (is_of_extension(check, RelationRelationId, static_cast<ForeignKeyCacheInfo *>(lfirst(cell))->confrelid)) {
             return true;
         }
