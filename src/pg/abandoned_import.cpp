@@ -6,6 +6,7 @@
 #include "pg/import_lock.hpp"
 #include "pg/patience.hpp"
 #include "pg/pg.hpp"
+#include "pg/risky_step.hpp"
 
 namespace movielens_ingest::pg {
 
@@ -41,18 +42,6 @@ void fail_members(const Ledger *ledger, int64 batch_id, const char *sqlstate, co
             (void)end_abandoned(ledger, members[i].id, members[i].target_oid, kFailed, sqlstate, error);
         }
     }
-}
-
-/* Around a transaction that may build indexes, and crash the server: see risky_step.hpp. */
-void count_builds(const Identity *identity, Oid files, int64 batch_id, int change) {
-    note_patiently(identity, "count a build of indexes", [=]() {
-        Ledger ledger;
-
-        if (reopen_ledger(files, &ledger)) {
-            count_index_builds(&ledger, batch_id, change);
-            ForceSyncCommit();
-        }
-    });
 }
 
 /* A leader that is about to begin waits for the rows, or we for it; one that has begun cancels the import itself. */
@@ -93,7 +82,7 @@ ErrorData *try_to_end(Oid files, const Identity *identity, const CancelRequest *
 } // namespace
 
 void fail_abandoned_batch(const Identity *identity, Oid files, int64 batch_id, int sqlerrcode, const char *error) {
-    count_builds(identity, files, batch_id, 1);
+    begin_risky_step(identity, files, RiskyStep::IndexingAll, batch_id);
     note_patiently(identity, "write the end of an import that nobody leads", [=]() {
         Ledger ledger;
 
@@ -101,7 +90,7 @@ void fail_abandoned_batch(const Identity *identity, Oid files, int64 batch_id, i
             fail_members(&ledger, batch_id, unpack_sql_state(sqlerrcode), error);
         }
     });
-    count_builds(identity, files, batch_id, -1);
+    end_risky_step();
 }
 
 void end_cancelled_imports(Oid files, const Identity *identity) {
@@ -119,9 +108,9 @@ void end_cancelled_imports(Oid files, const Identity *identity) {
         }
     });
     for (int i = 0; i < count; i++) {
-        count_builds(identity, files, requests[i].batch_id, 1);
+        begin_risky_step(identity, files, RiskyStep::IndexingAll, requests[i].batch_id);
         const ErrorData *error = try_to_end(files, identity, &requests[i]);
-        count_builds(identity, files, requests[i].batch_id, -1);
+        end_risky_step();
         if (error != nullptr) {
             ereport(LOG, (errcode(error->sqlerrcode),
                           errmsg("could not end import " INT64_FORMAT ", which was cancelled: %s", requests[i].id,

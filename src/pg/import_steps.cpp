@@ -243,11 +243,11 @@ void analyze_target(Loader *leader, int index) {
                                                          import->target, import->id, crashes)));
         return;
     }
-    begin_risky_step(leader, RiskyStep::Analyzing, import->id);
-    report_activity("movielens_ingest: analyzing %s for import " INT64_FORMAT, import->target, import->id);
     if (import_is_cancelled(leader->shared, index)) {
         return; /* all is in, and its end is wanted; autovacuum will do it */
     }
+    begin_risky_step(leader, RiskyStep::Analyzing, import->id);
+    report_activity("movielens_ingest: analyzing %s for import " INT64_FORMAT, import->target, import->id);
     do {
         error = try_analyze(leader, import, index);
     } while (error != nullptr && error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE && ++tries < kMostTries);

@@ -238,7 +238,7 @@ CancelRequest *cancel_requests_of_batch(const Ledger *ledger, int64 batch_id, in
 CancelRequest *cancel_requests(const Ledger *ledger, int *count);
 /* Those of imports that have ended or were resumed. */
 void forget_cancel_requests(const Ledger *ledger);
-/* None of its records is missing. */
+/* None of its records is missing, nor pending. */
 bool is_all_loaded(const Ledger *ledger, int64 id);
 
 /* --- ledger_queue.cpp: batches that wait for a process --- */
@@ -311,13 +311,14 @@ bool forget_deferred_index(const Ledger *ledger, Oid index);
 
 /* --- ledger_crashes.cpp: what crashed the server besides chunks --- */
 
-/* Of an import, by its id; or of an index that was put off, by its OID. */
-enum class RiskyStep { Planning, Analyzing, Indexing };
+/*
+ * Of an import, by its id; the build of an index that was put off, by its OID; or the builds of all that were put off
+ * on the targets of a batch, by its id.
+ */
+enum class RiskyStep { Planning, Pending, Analyzing, Indexing, IndexingAll };
 
 int step_crashes(const Ledger *ledger, RiskyStep step, int64 of);
 void count_step(const Ledger *ledger, RiskyStep step, int64 of, int change);
-/* Of all indexes that were put off on the targets of a batch. */
-void count_index_builds(const Ledger *ledger, int64 batch_id, int change);
 /* The steps of a batch count from 0 again. */
 void forget_crashes(const Ledger *ledger, int64 batch_id);
 

@@ -67,7 +67,9 @@ bool is_all_loaded(const Ledger *ledger, int64 id) {
     const bool all = run_statement(ledger,
                                    "SELECT FROM ledger.uploaded_files f WHERE f.id = $1 AND f.row_count IS NOT NULL"
                                    " AND NOT EXISTS (SELECT FROM ledger.process_chunks c"
-                                   "  WHERE c.uploaded_file_id = $1 AND c.status <> 'Completed')",
+                                   "  WHERE c.uploaded_file_id = $1 AND c.status <> 'Completed')"
+                                   " AND NOT EXISTS (SELECT FROM ledger.rejected_rows r"
+                                   "  WHERE r.uploaded_file_id = $1 AND r.pending)",
                                    {param(id)}) > 0;
     end_statement(&scope);
     return all;

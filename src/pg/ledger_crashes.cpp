@@ -7,7 +7,17 @@ namespace movielens_ingest::pg {
 
 namespace {
 
-const char *plan_key(RiskyStep step) { return step == RiskyStep::Planning ? "planning_crashes" : "analyzing_crashes"; }
+/* Where uploaded_files.plan has the count; an index that was put off has a row of its own. */
+const char *plan_key(RiskyStep step) {
+    switch (step) {
+    case RiskyStep::Planning:
+        return "planning_crashes";
+    case RiskyStep::Pending:
+        return "pending_crashes";
+    default:
+        return "analyzing_crashes";
+    }
+}
 
 } // namespace
 
@@ -32,6 +42,12 @@ void count_step(const Ledger *ledger, RiskyStep step, int64 of, int change) {
         run_statement(ledger,
                       "UPDATE ledger._deferred_indexes SET crashes = greatest(crashes + $2, 0) WHERE index_oid = $1",
                       {param(static_cast<Oid>(of)), param(change)});
+    } else if (step == RiskyStep::IndexingAll) {
+        run_statement(ledger,
+                      "UPDATE ledger._deferred_indexes SET crashes = greatest(crashes + $2, 0) WHERE target_oid IN"
+                      " (SELECT (f.plan ->> 'target_oid')::oid FROM ledger.uploaded_files f"
+                      "  JOIN ledger._callers ON uploaded_file_id = f.id WHERE f.dataset_id = $1)",
+                      {param(of), param(change)});
     } else {
         run_statement(ledger,
                       "UPDATE ledger.uploaded_files SET plan = plan ||"
@@ -41,22 +57,13 @@ void count_step(const Ledger *ledger, RiskyStep step, int64 of, int change) {
     end_statement(&scope);
 }
 
-void count_index_builds(const Ledger *ledger, int64 batch_id, int change) {
-    const StatementScope scope = begin_statement(ledger);
-    run_statement(ledger,
-                  "UPDATE ledger._deferred_indexes SET crashes = greatest(crashes + $2, 0) WHERE target_oid IN"
-                  " (SELECT (f.plan ->> 'target_oid')::oid FROM ledger.uploaded_files f"
-                  "  JOIN ledger._callers ON uploaded_file_id = f.id WHERE f.dataset_id = $1)",
-                  {param(batch_id), param(change)});
-    end_statement(&scope);
-}
-
 void forget_crashes(const Ledger *ledger, int64 batch_id) {
     const StatementScope scope = begin_statement(ledger);
-    run_statement(ledger,
-                  "UPDATE ledger.uploaded_files SET plan = plan - 'planning_crashes' - 'analyzing_crashes'"
-                  " FROM ledger._callers WHERE id = uploaded_file_id AND dataset_id = $1",
-                  {param(batch_id)});
+    run_statement(
+        ledger,
+        "UPDATE ledger.uploaded_files SET plan = plan - 'planning_crashes' - 'pending_crashes' - 'analyzing_crashes'"
+        " FROM ledger._callers WHERE id = uploaded_file_id AND dataset_id = $1",
+        {param(batch_id)});
     run_statement(ledger,
                   "UPDATE ledger._deferred_indexes SET crashes = 0 WHERE crashes > 0 AND target_oid IN"
                   " (SELECT (f.plan ->> 'target_oid')::oid FROM ledger.uploaded_files f"

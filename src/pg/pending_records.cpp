@@ -5,12 +5,14 @@
 #include "pg/cancel_watch.hpp"
 #include "pg/chunk_attempt.hpp"
 #include "pg/error_text.hpp"
+#include "pg/import_lock.hpp"
 #include "pg/pending_writer.hpp"
 #include "pg/pg.hpp"
 #include "pg/progress.hpp"
 #include "pg/referenced_keys.hpp"
-#include "pg/session.hpp"
 #include "pg/reject_limit.hpp"
+#include "pg/risky_step.hpp"
+#include "pg/session.hpp"
 #include "pg/settings.hpp"
 #include "pg/shared_chunks.hpp"
 #include "pg/shared_progress.hpp"
@@ -60,9 +62,11 @@ bool load_part(Loader *leader, int index, PendingPart *part, const ErrorData **l
         if (import_is_stopped(leader->shared, index)) {
             return false;
         }
-        ErrorData *error = try_part(leader, index, part);
+        PendingPart tried = *part; /* the commit may be what fails */
+        ErrorData *error = try_part(leader, index, &tried);
         keep_locks(leader, index);
         if (error == nullptr) {
+            *part = tried;
             return true;
         }
         const core::ErrorFate fate = core::error_fate(sqlstate_of(error));
@@ -116,6 +120,33 @@ void end_rounds(Loader *leader, const Import *import) {
     commit_transaction();
 }
 
+/* They run code of a user's, as a chunk does: what was in two crashes has a third one alone. */
+bool begin_step(Loader *leader, const Import *import) {
+    const int crashes = crashes_in_step(leader, RiskyStep::Pending, import->id);
+    const bool suspect = crashes >= kCrashesBeforeAlone;
+
+    if (crashes >= kMostCrashes) {
+        ereport(ERROR, (errcode(ERRCODE_CRASH_SHUTDOWN),
+                        errmsg("the server crashed %d times while records that wait for others of their table were "
+                               "being loaded",
+                               crashes)));
+    }
+    if (suspect) {
+        begin_transaction(&leader->identity);
+        hold_lock(suspect_lock());
+        commit_transaction();
+    }
+    begin_risky_step(leader, RiskyStep::Pending, import->id);
+    return suspect;
+}
+
+void end_step(bool suspect) {
+    end_risky_step();
+    if (suspect) {
+        release_lock(suspect_lock());
+    }
+}
+
 } // namespace
 
 /*
@@ -138,6 +169,7 @@ bool load_pending_records(Loader *leader, int index, const ErrorData **error) {
     give_up_referenced_keys();
     report_activity("movielens_ingest: loading the records of import " INT64_FORMAT " that wait for others of %s",
                     import->id, import->target);
+    const bool suspect = begin_step(leader, import);
     take_left_chunk(leader->shared, index, 0); /* who cancels the import cancels this process */
     bool stopped;
     do {
@@ -145,6 +177,7 @@ bool load_pending_records(Loader *leader, int index, const ErrorData **error) {
     } while (!stopped && gone > 0 && parts > 1);
     const ChunkEnd end = {ChunkEnd::How::Left, 0, 0, 0, 0, 0};
     finish_chunk(leader->shared, 0, &end);
+    end_step(suspect);
     report_idle();
     if (stopped) {
         return false;

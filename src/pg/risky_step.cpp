@@ -6,9 +6,11 @@ namespace movielens_ingest::pg {
 
 namespace {
 
-/* That of this process; leader is null: none. */
+/* That of this process. */
 struct {
-    Loader *leader;
+    bool going_on;
+    Identity identity;
+    Oid files; /* OID of uploaded_files */
     RiskyStep step;
     int64 of;
 } begun;
@@ -17,22 +19,22 @@ struct {
 void uncount() {
     Ledger ledger;
 
-    if (can_open_ledger_now(begun.leader->ledger.files) && reopen_ledger(begun.leader->ledger.files, &ledger)) {
+    if (can_open_ledger_now(begun.files) && reopen_ledger(begun.files, &ledger)) {
         count_step(&ledger, begun.step, begun.of, -1);
     }
 }
 
 /* In the exit of a process that was told to end within a step: that is no crash. As for a chunk (withdraw_at_exit). */
 void uncount_at_exit(int, Datum) {
-    if (begun.leader == nullptr) {
+    if (!begun.going_on) {
         return;
     }
     AbortOutOfAnyTransaction();
     SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION);
-    begin_transaction(&begun.leader->identity);
+    begin_transaction(&begun.identity);
     uncount();
     commit_transaction();
-    begun.leader = nullptr;
+    begun.going_on = false;
 }
 
 } // namespace
@@ -44,24 +46,29 @@ int crashes_in_step(Loader *leader, RiskyStep step, int64 of) {
     return crashes;
 }
 
-void begin_risky_step(Loader *leader, RiskyStep step, int64 of) {
+void begin_risky_step(const Identity *identity, Oid files, RiskyStep step, int64 of) {
     static bool registered = false;
 
+    Assert(!begun.going_on); /* or nobody would take that one back */
     if (!registered) {
         before_shmem_exit(uncount_at_exit, Datum(0));
         registered = true;
     }
-    note_patiently(&leader->identity, "count a step of an import", [=]() {
-        count_step(&leader->ledger, step, of, 1);
-        ForceSyncCommit();
+    note_patiently(identity, "count a step of an import", [=]() {
+        Ledger ledger;
+
+        if (reopen_ledger(files, &ledger)) {
+            count_step(&ledger, step, of, 1);
+            ForceSyncCommit();
+        }
     });
-    begun = {leader, step, of};
+    begun = {true, *identity, files, step, of};
 }
 
 void end_risky_step() {
-    if (begun.leader != nullptr) {
-        note_patiently(&begun.leader->identity, "note that a step of an import has ended", uncount);
-        begun.leader = nullptr;
+    if (begun.going_on) {
+        note_patiently(&begun.identity, "note that a step of an import has ended", uncount);
+        begun.going_on = false;
     }
 }
 

@@ -227,6 +227,17 @@ is(sql("SELECT phase FROM ml_progress WHERE id = $id"), 'interrupted', 'the lead
 sql("SELECT ml_resume($id)");
 as_it_should_be($id, '... ml_resume goes on');
 
+# ml_cancel ends what nobody leads: what is pending has not been tried, so it is not all in.
+$id = in_round('abandoned', sub {
+	my ($id, $gate) = @_;
+	sql("SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE backend_type = 'movielens_ingest leader'");
+	open_gate($gate);
+});
+sql("SELECT ml_cancel($id)");
+is(wait_import($node, $id)->{status}, 'Cancelled', 'interrupted in the round, then cancelled: it is not complete');
+is(sql("SELECT ml_resume($id)"), 't', '... ml_resume goes on with what is pending');
+as_it_should_be($id, '... to the end');
+
 $id = in_round('kill', sub {
 	my ($id, $gate) = @_;
 	my $pid = sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'movielens_ingest leader'");
@@ -249,6 +260,16 @@ sql("CREATE SEQUENCE tries; CREATE OR REPLACE FUNCTION late() RETURNS trigger LA
 sql("DROP TABLE t; $tree; CREATE TRIGGER late BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION late()");
 $id = start_import($node, write_file('t' . $number++ . '.csv', join("\n", 'id,parent', @chain, '')), 't', 'chunk_size => 1, max_workers => 1, force => true');
 as_it_should_be($id, 'an error that may pass: the round is tried again');
+
+# So it is when the commit raises it.
+sql("SELECT setval('tries', 1, false); DROP TABLE t; $tree;
+	CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON t DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.id = 1) EXECUTE FUNCTION late();
+	CREATE OR REPLACE FUNCTION defer() RETURNS trigger LANGUAGE plpgsql AS \$\$BEGIN SET CONSTRAINTS public.at_commit DEFERRED; RETURN NEW; END\$\$;
+	CREATE TRIGGER defer BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION defer()");
+$id = start_import($node, write_file('t' . $number++ . '.csv', join("\n", 'id,parent', @chain, '')), 't', 'chunk_size => 1, max_workers => 1, force => true');
+as_it_should_be($id, 'an error that may pass at the commit: the round is tried again');
+is(sql("SELECT last_value > 2 FROM tries"), 't', '... it was raised');
+sql("DROP TABLE t; $tree; CREATE TRIGGER late BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION late()");
 
 # One that does not pass ends the import, as it ends a chunk.
 sql('TRUNCATE t; SELECT setval($$tries$$, 1, false)');

@@ -1,5 +1,5 @@
-# What crashes the server besides chunks is counted too, and not tried for ever: planning, the build of an index and ANALYZE.
-# The first two make the import Failed after the third crash, until ml_resume; without statistics it is complete after the
+# What crashes the server besides chunks is counted too, and not tried for ever: planning, records that wait for others of
+# their table, the build of an index and ANALYZE. All but the last make the import Failed after the third crash, until ml_resume; without statistics it is complete after the
 # second. What ends in an orderly way is no crash.
 # allow-log: terminated by signal 9
 use strict;
@@ -141,6 +141,58 @@ $node->restart('immediate');
 is(sql("SELECT status FROM uploaded_files WHERE id = $id"), 'Failed', '... and not tried again by itself');
 sql("ROLLBACK PREPARED 'reader'");
 resumed();
+
+# --- the build by who ends it in the leader's place ---
+
+sub at_index_again
+{
+	my ($name) = @_;
+	poll($node, "SELECT count(*) = 1 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND relation = 't_id'::regclass AND backend_type = 'movielens_ingest leader'",
+		'who ends a cancelled import waits to build its index');
+	is(sql('SELECT crashes FROM _deferred_indexes'), 2, $name);
+	return;
+}
+
+arm('gate');
+held();
+poll($node, "SELECT count(*) = 9 FROM process_chunks WHERE uploaded_file_id = $id AND status = 'Completed'", 'all chunks but the last are in');
+sql("BEGIN; SELECT FROM t LIMIT 1; PREPARE TRANSACTION 'reader'");
+disarm('gate');
+at_index(1);
+my $stopped = sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'movielens_ingest leader'");
+is(kill('STOP', $stopped), 1, 'STOP for the leader');
+is(sql("SELECT ml_cancel($id)"), 't', 'its import is cancelled');
+kill_leader();
+at_index_again('after a crash of the server it is built by another process, which counts too');
+for my $round (1 .. 2)
+{
+	$node->restart('fast');
+	at_index_again("... and is no crash when the server is shut down, round $round");
+}
+sql("ROLLBACK PREPARED 'reader'");
+ends('Completed - 100 -', 'all of it is in, and its index is built');
+is(sql("SELECT indisvalid FROM pg_index WHERE indexrelid = 't_id'::regclass"), 't', '... valid');
+
+# --- records that wait for others of their table ---
+
+sql(q(CREATE TABLE u (id integer PRIMARY KEY, parent integer REFERENCES u);
+	CREATE FUNCTION in_round() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		IF NEW.id = 1 AND EXISTS (SELECT FROM u WHERE id = 2) THEN PERFORM kills('round'); END IF;
+		RETURN NEW;
+	END$$;
+	CREATE TRIGGER in_round BEFORE INSERT ON u FOR EACH ROW EXECUTE FUNCTION in_round()));
+my $children = write_file('children.csv', "id,parent\n1,2\n2,\n");
+arm('round');
+$log = -s $node->logfile;
+$node->psql('postgres', "SELECT ml_import('$children', 'u', chunk_size => 1, min_chunks => 1, max_workers => 1)");
+$imports++;
+ends('Failed 57P02 1 the server crashed 3 times while records that wait for others of their table were being loaded', 'an import whose pending records crash the server');
+is(crashes(), 3, '... three times');
+disarm('round');
+is(sql("SELECT ml_resume($id)"), 't', '... it is resumed');
+ends('Completed - 2 -', '... and completes');
+is(sql("SELECT plan ->> 'pending_crashes' FROM uploaded_files WHERE id = $id"), '0', '... and counts from 0 again');
 
 # --- ANALYZE ---
 
