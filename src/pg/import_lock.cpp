@@ -50,6 +50,14 @@ LOCKTAG loading_lock(Oid target) {
     return tag;
 }
 
+LOCKTAG tending_lock(Oid files) {
+    LOCKTAG tag;
+
+    SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId, files, kLeader);
+    tag.locktag_lockmethodid = USER_LOCKMETHOD;
+    return tag;
+}
+
 void hold_lock(LOCKTAG tag) {
     if (!LockHeldByMe(&tag, kLiving)) {
         (void)LockAcquire(&tag, kLiving, true, false);

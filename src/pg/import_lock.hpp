@@ -27,6 +27,8 @@ LOCKTAG leader_lock(Oid files, int64 batch_id);
 LOCKTAG attempt_lock(Oid files, int64 import_id, int64 chunk_number);
 /* Held by every leader that will look at the queue when it ends, beside the others. */
 LOCKTAG mover_lock(Oid files);
+/* Held by the one process that tends the queue and does nothing else: see queue.hpp. */
+LOCKTAG tending_lock(Oid files);
 /*
  * One in the server: of chunks that have seen two crashes, it loads but one at a time, of whatever import or database.
  * A crash then has one suspect only, and no chunk is given up that was just beside it.

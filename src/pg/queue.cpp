@@ -20,6 +20,10 @@ bool enqueue_batch(const Ledger *ledger, int64 batch_id) {
         return false;
     }
     (void)change_status(ledger, batch_id, kProcessing, kQueued);
+    /* The leaders may all be in user code that does not return. */
+    if (!lock_is_held(tending_lock(ledger->files))) {
+        (void)register_tender(ledger->files);
+    }
     return true;
 }
 
@@ -172,8 +176,8 @@ LeaderArguments arguments_of(Oid files, const Identity *identity) {
 }
 
 /*
- * False: what is queued may not begin yet, and there is nobody else to start it when it may. Does not return when this
- * process's slot is the one that it will begin in.
+ * False: what is queued may not begin yet, and nobody else tends the queue: a leader that loads may never look
+ * again. Does not return when this process's slot is the one that it will begin in.
  */
 bool try_to_leave(Oid files, const Identity *identity) {
     const LeaderArguments own = arguments_of(files, identity);
@@ -186,10 +190,11 @@ bool try_to_leave(Oid files, const Identity *identity) {
     if (reopen_ledger(files, &ledger)) {
         lock_queue(files);
         look = start_queued(&ledger, &own);
-        leave =
-            look.shortage == Shortage::None || (look.shortage != Shortage::Slots && lock_is_held(mover_lock(files)));
+        leave = look.shortage == Shortage::None ||
+                (look.shortage != Shortage::Slots && !hold_lock_now(tending_lock(files)));
         forget_cancel_requests(&ledger);
         if (leave) {
+            release_lock(tending_lock(files));
             release_lock_beside(mover_lock(files));
         }
     }

@@ -5,6 +5,10 @@
  * Every leader holds the mover's lock, looks at the queue when it ends, and drops that lock only if it finds the queue
  * empty, while it holds the queue's lock. Who puts an import into the queue holds the queue's lock until his commit,
  * and does so only while somebody has the mover's lock. So an import cannot be left behind by leaders that end.
+ *
+ * Leaders that load look at the queue too, but not while they are in user code, which may never return. So as long as
+ * something is queued that waits for permits, one process that loads nothing has the tender's lock, and looks: a leader
+ * that ends stays for it, or who queues has one started, if there is a slot.
  */
 #pragma once
 

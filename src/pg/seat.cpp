@@ -68,6 +68,15 @@ BackgroundWorkerHandle *register_scout(Oid database) {
     return register_entry("movielens_ingest scout", nullptr, &arguments);
 }
 
+BackgroundWorkerHandle *register_tender(Oid files) {
+    LeaderArguments arguments;
+
+    memset(&arguments, 0, sizeof(arguments));
+    arguments.files = files;
+    arguments.identity.database = MyDatabaseId;
+    return register_entry("movielens_ingest tender of the queue", nullptr, &arguments);
+}
+
 SeatVisit sit_down(dsm_handle handle) {
     SeatVisit visit;
 

@@ -46,6 +46,9 @@ BackgroundWorkerHandle *register_seat(const LeaderArguments *arguments, const Le
 /* Registers a process that looks for interrupted imports in a database. Null: no slot is free. */
 BackgroundWorkerHandle *register_scout(Oid database);
 
+/* Registers a process that tends the queue of this database, and loads nothing. Null: no slot is free. */
+BackgroundWorkerHandle *register_tender(Oid files);
+
 /* In the process, before it connects to a database. */
 SeatVisit sit_down(dsm_handle seat);
 /* The leader has connected: should it die, another one can do so in its name. */
