@@ -1,6 +1,6 @@
 /*
- * cancel_hold.hpp - a cancel that comes while cancels are held waits until they are allowed. So do statement_timeout and
- * lock_timeout, which interrupt as a cancel (ProcessInterrupts).
+ * cancel_hold.hpp - a cancel that comes while cancels are held waits until they are allowed. So do statement_timeout
+ * and lock_timeout, which interrupt as a cancel (ProcessInterrupts).
  *
  * errfinish() takes all holds away with every ERROR, one that is caught as well. HOLD_CANCEL_INTERRUPTS() and
  * RESUME_CANCEL_INTERRUPTS() count: when an error was caught between them, the second goes below zero, and no cancel is
