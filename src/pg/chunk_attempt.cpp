@@ -43,11 +43,11 @@ void unlock_attempt(AttemptLock *lock) {
     }
 }
 
-/* In a transaction. */
-void uncount() {
+/* In a transaction. wait: for who has the ledger locked; else the count stays as it is. */
+void uncount(bool wait) {
     Ledger ledger;
 
-    if (can_open_ledger_now(busy->ledger.files) && reopen_ledger(busy->ledger.files, &ledger)) {
+    if ((wait || can_open_ledger_now(busy->ledger.files)) && reopen_ledger(busy->ledger.files, &ledger)) {
         uncount_attempt(&ledger, busy_chunk_id, busy_with_it);
     }
 }
@@ -65,7 +65,7 @@ void withdraw_at_exit(int, Datum) {
     /* Nothing could interrupt the wait for a standby either. */
     SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION);
     begin_transaction(&busy->identity);
-    uncount();
+    uncount(false);
     commit_transaction();
     busy = nullptr;
 }
@@ -203,7 +203,7 @@ void withdraw_attempt() {
         return;
     }
     busy->next_begun = false;
-    note_patiently(&busy->identity, "take back the count of an attempt", uncount);
+    note_patiently(&busy->identity, "take back the count of an attempt", []() { uncount(true); });
     busy = nullptr;
     unlock_attempt(&in_hand);
     unlock_attempt(&beforehand);

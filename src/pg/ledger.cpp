@@ -107,7 +107,7 @@ StatementScope begin_statement(const Ledger *ledger) {
     GetUserIdAndSecContext(&scope.user, &scope.security_context);
     /*
      * Restricted: whoever may reference a table of the ledger has triggers that our DELETE fires (RI_FKey_cascade_del).
-     * They must leave nothing behind for the commit, which is the importer's (AfterTriggerSaveEvent).
+     * They must leave nothing behind for the commit, which is the importer's (afterTriggerMarkEvents).
      */
     SetUserIdAndSecContext(now.owner, scope.security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS |
                                           SECURITY_RESTRICTED_OPERATION);

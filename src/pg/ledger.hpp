@@ -318,7 +318,8 @@ bool forget_deferred_index(const Ledger *ledger, Oid index);
 enum class RiskyStep { Planning, Pending, Analyzing, Indexing, IndexingAll };
 
 int step_crashes(const Ledger *ledger, RiskyStep step, int64 of);
-void count_step(const Ledger *ledger, RiskyStep step, int64 of, int change);
+/* wait: for who has the row locked; else it stays as it is. */
+void count_step(const Ledger *ledger, RiskyStep step, int64 of, int change, bool wait);
 /* The steps of a batch count from 0 again. */
 void forget_crashes(const Ledger *ledger, int64 batch_id);
 

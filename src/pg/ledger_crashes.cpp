@@ -36,22 +36,31 @@ int step_crashes(const Ledger *ledger, RiskyStep step, int64 of) {
     return crashes;
 }
 
-void count_step(const Ledger *ledger, RiskyStep step, int64 of, int change) {
+void count_step(const Ledger *ledger, RiskyStep step, int64 of, int change, bool wait) {
+    const char *lock = wait ? "FOR UPDATE" : "FOR UPDATE SKIP LOCKED";
     const StatementScope scope = begin_statement(ledger);
     if (step == RiskyStep::Indexing) {
-        run_statement(ledger,
-                      "UPDATE ledger._deferred_indexes SET crashes = greatest(crashes + $2, 0) WHERE index_oid = $1",
-                      {param(static_cast<Oid>(of)), param(change)});
+        run_statement(
+            ledger,
+            psprintf("UPDATE ledger._deferred_indexes SET crashes = greatest(crashes + $2, 0) WHERE index_oid ="
+                     " (SELECT index_oid FROM ledger._deferred_indexes WHERE index_oid = $1 %s)",
+                     lock),
+            {param(static_cast<Oid>(of)), param(change)});
     } else if (step == RiskyStep::IndexingAll) {
-        run_statement(ledger,
-                      "UPDATE ledger._deferred_indexes SET crashes = greatest(crashes + $2, 0) WHERE target_oid IN"
-                      " (SELECT (f.plan ->> 'target_oid')::oid FROM ledger.uploaded_files f"
-                      "  JOIN ledger._callers ON uploaded_file_id = f.id WHERE f.dataset_id = $1)",
-                      {param(of), param(change)});
+        run_statement(
+            ledger,
+            psprintf("UPDATE ledger._deferred_indexes SET crashes = greatest(crashes + $2, 0) WHERE index_oid IN"
+                     " (SELECT index_oid FROM ledger._deferred_indexes WHERE target_oid IN"
+                     "  (SELECT (f.plan ->> 'target_oid')::oid FROM ledger.uploaded_files f"
+                     "   JOIN ledger._callers ON uploaded_file_id = f.id WHERE f.dataset_id = $1) %s)",
+                     lock),
+            {param(of), param(change)});
     } else {
         run_statement(ledger,
-                      "UPDATE ledger.uploaded_files SET plan = plan ||"
-                      " jsonb_build_object($2, greatest(coalesce((plan ->> $2)::integer, 0) + $3, 0)) WHERE id = $1",
+                      psprintf("UPDATE ledger.uploaded_files SET plan = plan ||"
+                               " jsonb_build_object($2, greatest(coalesce((plan ->> $2)::integer, 0) + $3, 0))"
+                               " WHERE id = (SELECT id FROM ledger.uploaded_files WHERE id = $1 %s)",
+                               lock),
                       {param(of), param(plan_key(step)), param(change)});
     }
     end_statement(&scope);

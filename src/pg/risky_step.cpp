@@ -15,16 +15,19 @@ struct {
     int64 of;
 } begun;
 
-/* In a transaction, for a process that must not wait long. */
-void uncount() {
+/* In a transaction. wait: for who has the ledger locked; else the count stays as it is. */
+void uncount(bool wait) {
     Ledger ledger;
 
-    if (can_open_ledger_now(begun.files) && reopen_ledger(begun.files, &ledger)) {
-        count_step(&ledger, begun.step, begun.of, -1);
+    if ((wait || can_open_ledger_now(begun.files)) && reopen_ledger(begun.files, &ledger)) {
+        count_step(&ledger, begun.step, begun.of, -1, wait);
     }
 }
 
-/* In the exit of a process that was told to end within a step: that is no crash. As for a chunk (withdraw_at_exit). */
+/*
+ * In the exit of a process that was told to end within a step: that is no crash. As for a chunk (withdraw_at_exit) it
+ * waits for nobody.
+ */
 void uncount_at_exit(int, Datum) {
     if (!begun.going_on) {
         return;
@@ -32,7 +35,7 @@ void uncount_at_exit(int, Datum) {
     AbortOutOfAnyTransaction();
     SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION);
     begin_transaction(&begun.identity);
-    uncount();
+    uncount(false);
     commit_transaction();
     begun.going_on = false;
 }
@@ -58,7 +61,7 @@ void begin_risky_step(const Identity *identity, Oid files, RiskyStep step, int64
         Ledger ledger;
 
         if (reopen_ledger(files, &ledger)) {
-            count_step(&ledger, step, of, 1);
+            count_step(&ledger, step, of, 1, true);
             ForceSyncCommit();
         }
     });
@@ -67,7 +70,7 @@ void begin_risky_step(const Identity *identity, Oid files, RiskyStep step, int64
 
 void end_risky_step() {
     if (begun.going_on) {
-        note_patiently(&begun.identity, "note that a step of an import has ended", uncount);
+        note_patiently(&begun.identity, "note that a step of an import has ended", []() { uncount(true); });
         begun.going_on = false;
     }
 }

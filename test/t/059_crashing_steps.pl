@@ -106,6 +106,13 @@ for my $round (1 .. 3)
 	is(sql("SELECT plan ->> 'planning_crashes' FROM uploaded_files WHERE id = $id"), 1, "planning is going on, and counted, round $round");
 	$node->restart('fast');
 }
+poll($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'movielens_ingest leader' AND wait_event = 'PgSleep'", 'the leader is at the plan');
+my $locker = $node->background_psql('postgres');
+$locker->query_safe("BEGIN; SELECT FROM uploaded_files WHERE id = $id FOR UPDATE");
+is(sql("SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity WHERE backend_type = 'movielens_ingest leader'"), 't', 'a leader whose row somebody has locked ends when it is terminated');
+$locker->query_safe('COMMIT');
+$locker->quit;
+is(sql("SELECT ml_resume($id)"), 't', '... and its import is resumed');
 disarm('plan');
 ends('Completed - 100 -', 'orderly ends are no crashes');
 is(sql("SELECT plan ->> 'planning_crashes' FROM uploaded_files WHERE id = $id"), '0', '... and none is counted');
