@@ -349,6 +349,9 @@ void run(Batch *batch) {
         if (errors > 1) {
             log_trouble("go on with imports", error);
         }
+        if (errors > 0 && extension_is_dropped(batch)) {
+            break;
+        }
     } while (next != Next::Done || error != nullptr);
     MemoryContextSwitchTo(TopMemoryContext);
 }

@@ -1,5 +1,6 @@
 #include "pg/batch_state.hpp"
 
+#include "pg/chunk_attempt.hpp"
 #include "pg/error_text.hpp"
 #include "pg/import_lock.hpp"
 #include "pg/patience.hpp"
@@ -117,6 +118,21 @@ void end_given_up(Batch *batch) {
                        last_words(kCancelMessage, batch->unbuilt[i]));
         }
     }
+}
+
+bool extension_is_dropped(Batch *batch) {
+    bool dropped = false;
+
+    note_patiently(&batch->loader.identity, "look for the ledger", [&]() {
+        Ledger ledger;
+        dropped = !reopen_ledger(batch->loader.ledger.files, &ledger);
+    });
+    if (dropped) {
+        forget_attempt();
+        ereport(LOG, (errmsg("extension \"movielens_ingest\" was dropped while import " INT64_FORMAT " was running",
+                             batch->loader.shared->id)));
+    }
+    return dropped;
 }
 
 } // namespace movielens_ingest::pg

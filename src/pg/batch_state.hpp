@@ -39,6 +39,8 @@ void fail_dependents(Batch *batch, int index, const char *status);
 void end_member(Batch *batch, int index, const char *status, const char *sqlstate, const char *error);
 /* Ends the imports that failed or are to be cancelled, once nobody loads their chunks any more. */
 void end_given_up(Batch *batch);
+/* Then no statement of ours can succeed any more, however often it is tried; what chunks have committed stays. */
+bool extension_is_dropped(Batch *batch);
 
 /* SQLSTATE and message of an error, for the life of the process. */
 const ErrorData *keep_error(const ErrorData *error);
