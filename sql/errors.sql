@@ -95,6 +95,8 @@ DROP TABLE movies;
 -- The header; more in the test of that name.
 \! : > "$D/things.csv"
 SELECT refusal('things.csv', $$'things'$$);
+\! printf '\357\273\277' > "$D/things.csv"
+SELECT refusal('things.csv', $$'things'$$);
 \! printf 'a,c\n1,2\n' > "$D/things.csv"
 SELECT refusal('things.csv', $$'things'$$);
 \! printf 'a,b\n1,2\n' > "$D/things.csv"

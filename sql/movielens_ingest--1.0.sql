@@ -404,7 +404,7 @@ CREATE FUNCTION @extschema@.ml_validate(
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ml_validate';
 COMMENT ON FUNCTION @extschema@.ml_validate
-    IS 'returns the records of a CSV file that an import into the table would refuse for their form or their values, in order, and loads nothing; the parameters are those of ml_import; only an import finds what unique keys, foreign keys, exclusion constraints, triggers, policies, indexes, the choice of a partition or volatile defaults refuse, and NOT NULL and CHECK of a table with BEFORE ROW triggers';
+    IS 'returns the records of a CSV file that an import into the table would refuse for their form or their values, in order, and loads nothing; the parameters are some of those of ml_import; only an import finds what unique keys, foreign keys, exclusion constraints, triggers, policies, indexes, the choice of a partition or volatile defaults refuse, and NOT NULL and CHECK of a table with BEFORE ROW triggers';
 
 /*
  * The way back.

@@ -132,6 +132,32 @@ SELECT pg_advisory_unlock(4711);
 SELECT status, attempts FROM process_chunks WHERE uploaded_file_id = :id ORDER BY chunk_number;
 SELECT count(*) FROM numbers;
 
+-- The file of an import that has not ended: the hint leads to that import, and not to loading its rows twice.
+CREATE TABLE more (a integer);
+CREATE TRIGGER hold BEFORE INSERT ON more FOR EACH STATEMENT EXECUTE FUNCTION hold();
+SELECT pg_advisory_lock(4711);
+SELECT ml_import(:'file', 'more', max_workers => 1) AS id \gset
+CALL held();
+DO $$
+DECLARE
+    detail text;
+    hint text;
+BEGIN
+    PERFORM ml_import(file_path, 'more') FROM uploaded_files ORDER BY id DESC LIMIT 1;
+EXCEPTION WHEN duplicate_object THEN
+    GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+    CREATE TEMPORARY TABLE refused AS SELECT SQLERRM AS message, detail, hint;
+END
+$$;
+SELECT replace(message, :'dir' || '/', '') AS message, detail, hint FROM refused;
+SELECT ml_cancel(:id);
+SELECT pg_advisory_unlock(4711);
+SELECT status FROM ml_wait(:id);
+-- Its table is dropped: one of the same name is another.
+DROP TABLE more;
+CREATE TABLE more (a integer);
+SELECT ml_resume(:id);
+
 \! rm -r "$D"
 SET client_min_messages = warning;
 DROP SCHEMA lens CASCADE;

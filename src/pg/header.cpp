@@ -154,6 +154,10 @@ void find_data(Import *import, Relation target) {
 
     import->data_start = static_cast<int64>(head.start);
     import->data_line = 1;
+    if (is_matched_by_name(import) && head.size == head.start) { /* no bytes, or none but a byte order mark */
+        ereport(ERROR, (errcode(ERRCODE_BAD_COPY_FILE_FORMAT), errmsg("file \"%s\" is empty", show_name(import->path)),
+                        errhint("The first line of a file names its columns.")));
+    }
     if (import->options.header && (is_matched_by_name(import) || head.size > head.start)) {
         skip_header(import, target, &head);
     } else {
@@ -229,10 +233,6 @@ void read_header(Import *import, Relation target) {
         set_columns_by_option(import, target);
     } else if (!import->options.header) {
         set_all_columns(import, target);
-    }
-    if (is_matched_by_name(import) && import->file.size == 0) {
-        ereport(ERROR, (errcode(ERRCODE_BAD_COPY_FILE_FORMAT), errmsg("file \"%s\" is empty", show_name(import->path)),
-                        errhint("The first line of a file names its columns.")));
     }
     require_csv(import, target);
     find_data(import, target);

@@ -33,7 +33,8 @@ Identity identity_of_resume(const Ledger *ledger, const VisibleImport *import) {
         !read_batch_identity(ledger, import->batch_id, &identity)) {
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                         errmsg("import " INT64_FORMAT " was not made in this database", import->id),
-                        errdetail("It came with a dump or a copy, so what it has loaded need not be here.")));
+                        errdetail("It came with a dump or a copy, so what it has loaded need not be here."),
+                        errhint("Import the file again with force => true, into a table without its rows.")));
     }
     if (identity.user == GetUserId()) {
         return current_identity();

@@ -48,11 +48,16 @@ MOVIELENS_INGEST_FUNCTION(ml_wait) {
                         errmsg("cannot wait for import " INT64_FORMAT " during recovery", id)));
     }
     if (wait_for_import(&ledger, &import, until) == WaitEnd::Interrupted) {
+        const bool may_resume = read_origin(&ledger, import.batch_id).where != Origin::Where::Elsewhere;
+
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                         errmsg("import " INT64_FORMAT " was interrupted", id),
-                        errdetail("Its processes are gone. Its chunks that are Completed in process_chunks are "
-                                  "loaded, the others are not."),
-                        errhint("To load the rest, call ml_resume(" INT64_FORMAT ").", id)));
+                        may_resume ? errdetail("Its processes are gone. Its chunks that are Completed in "
+                                               "process_chunks are loaded, the others are not.")
+                                   : errdetail("It was not made in this database, but came with a dump or a copy."),
+                        may_resume ? errhint("To load the rest, call ml_resume(" INT64_FORMAT ").", id)
+                                   : errhint("Import the file again with force => true, into a table without its "
+                                             "rows.")));
     }
     PG_RETURN_DATUM(import.row);
 }

@@ -35,6 +35,16 @@ void require_new_file(const Ledger *ledger, const Import *import) {
         /* That there is such an import, and whose, is not for everybody. */
         const bool may_see = read_visible_import(ledger, earlier, false, &seen);
 
+        if (may_see && is_open(&seen)) {
+            /* With force => true what it has loaded, or will, would be there twice. */
+            ereport(
+                ERROR,
+                (errcode(ERRCODE_DUPLICATE_OBJECT),
+                 errmsg("file \"%s\" is already being imported into %s", show_name(import->path), import->target),
+                 errdetail("It has not changed since import " INT64_FORMAT ", which has not ended.", earlier),
+                 errhint("Wait for that import with ml_wait(" INT64_FORMAT "), which says so if it was interrupted.",
+                         earlier)));
+        }
         ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
                         errmsg("file \"%s\" was already imported into %s", show_name(import->path), import->target),
                         may_see ? errdetail("It has not changed since import " INT64_FORMAT ".", earlier)

@@ -145,11 +145,12 @@ void define_settings() {
                              "As file_extend_method of PostgreSQL 16 and later, which has the same default.",
                              &settings.file_extend_method, kFileExtendMethods[0].val, kFileExtendMethods, PGC_SIGHUP, 0,
                              nullptr, nullptr, nullptr);
-    DefineCustomIntVariable("movielens_ingest.max_processes",
-                            "Sets how many processes imports may have on the server, leaders, workers and the parallel "
-                            "workers of their index builds.",
-                            "0 means three quarters of max_worker_processes.", &settings.max_processes, 0, 0,
-                            kMostProcesses, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable(
+        "movielens_ingest.max_processes",
+        "Sets how many processes imports may have on the server: leaders, workers, and the parallel "
+        "workers of their index builds and of ml_validate().",
+        "0 means three quarters of max_worker_processes.", &settings.max_processes, 0, 0, kMostProcesses, PGC_SIGHUP, 0,
+        nullptr, nullptr, nullptr);
     DefineCustomIntVariable(
         "movielens_ingest.max_processes_per_role", "Sets how many of these processes the imports of a role may have.",
         "0 means any number. It counts for the role that has logged in.", &settings.max_processes_per_role, 0, 0,

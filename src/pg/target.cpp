@@ -119,9 +119,12 @@ Relation open_target(Oid target, const char *name, const char *const *columns, i
     Relation relation = try_relation_open(target, RowExclusiveLock);
 
     if (relation == nullptr) {
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), name != nullptr
-                                                              ? errmsg("table %s does not exist", name)
-                                                              : errmsg("relation with OID %u does not exist", target)));
+        ereport(
+            ERROR,
+            (errcode(ERRCODE_UNDEFINED_TABLE),
+             name != nullptr ? errmsg("table %s does not exist", name)
+                             : errmsg("relation with OID %u does not exist", target),
+             name != nullptr ? errdetail("It was dropped; a table that has its name since then is another one.") : 0));
     }
     require_usage(relation);
     require_loadable(relation);

@@ -48,7 +48,9 @@ for my $table ('logged', 'fleeting')
 {
 	fails_like($node, "SELECT ml_import('$mine', '$table')", '42710', qr/was already imported into public\.$table/, "$table: the file counts as loaded", dbname => 'restored');
 }
-fails_like($node, "SELECT ml_resume($ids[0])", '55000', qr/was not made in this database/, 'none of them is resumed', dbname => 'restored');
+fails_like($node, "SELECT ml_resume($ids[0])", '55000', qr/was not made in this database.*into a table without its rows/s, 'none of them is resumed', dbname => 'restored');
+sql("UPDATE ingest.uploaded_files SET status = 'Processing' WHERE id = $ids[0]", 'restored');
+fails_like($node, "SELECT ml_wait($ids[0])", '55000', qr/was interrupted.*not made in this database.*into a table without its rows/s, '... and who waits for one is not sent to ml_resume', dbname => 'restored');
 is(sql("SELECT ml_import('$theirs', 'logged') > $ids[2]", 'restored', 'keeper'), 't', 'new imports have new ids');
 processes_gone($node);
 
