@@ -108,9 +108,34 @@ void define_int(const char *name, const char *description, const char *more, int
                             nullptr);
 }
 
+/*
+ * What a client asks for when it connects is taken for a setting of a library that is not loaded yet, and hides what
+ * the configuration and the role have: these do not come back when it turns out that the client may not set it
+ * (define_custom_variable). So a limit would be gone.
+ */
+void refuse_limits_of_client() {
+    static const char *const names[] = {"movielens_ingest.max_processes", "movielens_ingest.max_processes_per_role"};
+    int count;
+    config_generic **variables = configuration_variables(&count);
+
+    for (int i = 0; i < count; i++) {
+        const config_generic *variable = variables[i];
+
+        for (const char *const name : names) {
+            if ((variable->flags & GUC_CUSTOM_PLACEHOLDER) != 0 && variable->reset_source == PGC_S_CLIENT &&
+                variable->reset_scontext == PGC_BACKEND && pg_strcasecmp(variable->name, name) == 0) {
+                ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                                errmsg("permission denied to set parameter \"%s\"", name),
+                                errdetail("It is among the options of the connection.")));
+            }
+        }
+    }
+}
+
 } // namespace
 
 void define_settings() {
+    refuse_limits_of_client();
     define_string("movielens_ingest.delimiter", "Sets the character between two fields of a record.", nullptr,
                   &settings.delimiter, ",", check_character);
     define_string("movielens_ingest.quote", "Sets the character around quoted fields.", nullptr, &settings.quote, "\"",
