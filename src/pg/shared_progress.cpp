@@ -48,9 +48,13 @@ void set_shared_progress(SharedBatch *batch, int import, const Progress *progres
 }
 
 void settle_shared_pending(SharedBatch *batch, int import) {
+    SharedImport *settled = &batch->imports[import];
+
     SpinLockAcquire(&batch->mutex);
-    batch->imports[import].progress.pending = 0;
+    settled->progress.pending = 0;
+    settled->loaded = settled->planned && settled->progress.chunks_done == settled->ready_chunks;
     SpinLockRelease(&batch->mutex);
+    ConditionVariableBroadcast(&batch->changed);
 }
 
 void set_shared_phase(SharedBatch *batch, int import, Phase phase) {

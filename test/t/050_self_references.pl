@@ -280,6 +280,20 @@ sql('SELECT setval($$tries$$, 100)');
 sql("SELECT ml_resume($id)");
 as_it_should_be($id, '... and can be resumed');
 
+# Cancelled when all is in, it is complete.
+sql("DROP TABLE t; $tree; CREATE FUNCTION analyzed(integer) RETURNS integer LANGUAGE plpgsql IMMUTABLE AS \$\$
+	BEGIN
+		IF (SELECT query FROM pg_catalog.pg_stat_activity WHERE pid = pg_backend_pid()) LIKE '%analyzing%' THEN PERFORM pg_catalog.pg_advisory_xact_lock_shared(1); END IF;
+		RETURN \$1;
+	END\$\$;
+	CREATE INDEX ON t (analyzed(id))");
+my $analyze_gate = close_gate($node);
+$id = start_import($node, write_file('t' . $number++ . '.csv', join("\n", 'id,parent', @chain, '')), 't', 'chunk_size => 1, max_workers => 1, force => true');
+wait_at_gate($node, 1);
+is(sql("SELECT ml_cancel($id)"), 't', 'cancelled while the table is analyzed, behind the rounds');
+as_it_should_be($id, '... all is in, and it is complete');
+open_gate($analyze_gate);
+
 # The file is another one when the import is resumed.
 $id = in_round('file', sub { my ($id, $gate) = @_; sql("SELECT ml_cancel($id)"); wait_import($node, $id); open_gate($gate) });
 my $path = sql("SELECT file_path FROM uploaded_files WHERE id = $id");
