@@ -12,15 +12,15 @@ namespace movielens_ingest::pg {
 
 const char *end_abandoned(const Ledger *ledger, int64 id, Oid target, const char *status, const char *sqlstate,
                           const char *error) {
+    await_attempts(ledger, id);
     const char *unbuilt = build_abandoned_indexes(ledger, target);
-
     (void)end_import(ledger, id, status, sqlstate, unbuilt != nullptr ? psprintf("%s; %s", error, unbuilt) : error);
     return unbuilt;
 }
 
 const char *end_cancelled(const Ledger *ledger, int64 id, Oid target) {
+    await_attempts(ledger, id);
     const char *unbuilt = build_abandoned_indexes(ledger, target);
-
     if (unbuilt == nullptr && is_all_loaded(ledger, id)) {
         (void)end_import(ledger, id, nullptr, nullptr, nullptr);
     } else {

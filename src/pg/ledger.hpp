@@ -357,6 +357,11 @@ bool fail_lost_attempt(const Ledger *ledger, int64 import_id, int64 number, cons
                        int max_retries);
 /* Gives a chunk up because of the crashes. */
 void fail_crashed_chunk(const Ledger *ledger, int64 import_id, int64 number);
+/*
+ * Waits for attempts that are not over: a worker of a leader that died may be in its commit (CommitTransaction holds
+ * interrupts), and is counted then.
+ */
+void await_attempts(const Ledger *ledger, int64 import_id);
 /* The chunks that are still Pending, in the current memory context. */
 LeftChunk *left_chunks(const Ledger *ledger, int64 import_id, int *count);
 /*

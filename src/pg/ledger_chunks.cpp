@@ -195,6 +195,14 @@ void fail_crashed_chunk(const Ledger *ledger, int64 import_id, int64 number) {
     end_statement(&scope);
 }
 
+void await_attempts(const Ledger *ledger, int64 import_id) {
+    const StatementScope scope = begin_statement(ledger);
+    run_statement(ledger,
+                  "SELECT FROM ledger.process_chunks WHERE uploaded_file_id = $1 AND status = 'Pending' FOR UPDATE",
+                  {param(import_id)});
+    end_statement(&scope);
+}
+
 LeftChunk *left_chunks(const Ledger *ledger, int64 import_id, int *count) {
     const MemoryContext context = CurrentMemoryContext;
     const StatementScope scope = begin_statement(ledger);

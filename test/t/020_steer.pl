@@ -221,6 +221,16 @@ is(query("BEGIN; SELECT ml_cancel($id); ROLLBACK; SELECT phase FROM ml_progress"
 is(query("SELECT ml_cancel($id)"), 't', '... cancelled');
 is(query('SELECT count(*) FROM ml_progress'), '0', '... no more in ml_progress');
 cancelled('interrupted', $id, 20);
+# As a worker of the dead leader that is in its commit still.
+$id = interrupted_import();
+my $dying = $node->background_psql('postgres');
+$dying->query_safe("BEGIN; UPDATE process_chunks SET status = 'Completed', success_count = 10 WHERE uploaded_file_id = $id AND chunk_number = 3");
+my $cancel = in_session($node, "SELECT ml_cancel($id)");
+poll($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'SELECT ml\\_cancel%' AND wait_event_type = 'Lock'", 'ml_cancel waits for a chunk of a worker that has not quite ended');
+$dying->query_safe('COMMIT');
+$dying->quit;
+is(($cancel->finish)[0], 't', '... then the import is cancelled');
+is(query("SELECT status, success_count, unprocessed_count FROM uploaded_files WHERE id = $id"), 'Cancelled|30|70', '... with what that chunk has loaded');
 $id = interrupted_import();
 query('ALTER TABLE t DISABLE TRIGGER ALL');
 is(query(query('SELECT resume FROM ml_progress')), 't', 'interrupted: the call that ml_progress shows resumes it');
