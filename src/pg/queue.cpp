@@ -161,8 +161,11 @@ Look start_queued(const Ledger *ledger, const LeaderArguments *own) {
         }
         add_permit(&taken, batch->role);
     }
-    /* One that is starting too: nobody whose role has more is to take the permit before it does so itself. */
-    show_waiting(Waiting::Queue, waiting);
+    /*
+     * One that is starting too: nobody whose role has more is to take the permit before it does so itself. A leader
+     * shows that only where nobody tends the queue: in user code that does not return it would show it for ever.
+     */
+    show_waiting(Waiting::Queue, lock_is_held(tending_lock(ledger->files)) ? InvalidOid : waiting);
     return look;
 }
 

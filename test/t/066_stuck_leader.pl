@@ -56,4 +56,34 @@ open_gate($gate);
 is(wait_import($node, $stuck)->{status}, 'Completed', 'the leader in user code goes on');
 processes_gone($node);
 
+# Who waits is shown by the process that looks at the queue, so that roles with more processes leave one to it. A leader does
+# not show it beside that: in user code it would do so for ever.
+$node->append_conf('postgresql.conf', 'movielens_ingest.max_processes = 3');
+$node->reload;
+$node->safe_psql('postgres', q(
+	ALTER ROLE ann RESET ALL;
+	CREATE TABLE slow (id integer, name text);
+	GRANT INSERT ON slow TO mallory;
+	CREATE FUNCTION take_time() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.01); RETURN NEW; END $$;
+	CREATE TRIGGER take_time BEFORE INSERT ON slow FOR EACH ROW EXECUTE FUNCTION take_time()));
+my $long = write_file('long.csv', numbers(100000));
+my $looks = $node->safe_psql('postgres', "SELECT ml_import('$long', 'slow', max_workers => 1, chunk_size => 1)", extra_params => [ '-U', 'mallory' ]);
+$gate = close_gate($node);
+my $two = $node->safe_psql('postgres', "SELECT ml_import('$path', 'bob', max_workers => 2, force => true)", extra_params => [ '-U', 'bob' ]);
+wait_at_gate($node, 2);
+my $waits = import_of('ann', 'postgres');
+is(status($waits), 'Queued', 'all processes are taken');
+my $shown = "FROM pg_locks WHERE locktype = 'object' AND database = 0 AND objid = 'ann'::regrole AND objsubid = -1";
+poll($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE $waiting AND pid IN (SELECT pid $shown)", 'who looks at the queue shows who waits');
+for my $look (1, 2)
+{
+	my $count = $node->safe_psql('postgres', "SELECT success_count FROM uploaded_files WHERE id = $looks");
+	poll($node, "SELECT success_count > $count FROM uploaded_files WHERE id = $looks", 'a leader looks around');
+}
+is($node->safe_psql('postgres', "SELECT count(DISTINCT pid) $shown"), 1, '... and a leader that looks too does not');
+$node->safe_psql('postgres', "SELECT ml_cancel($looks)");
+open_gate($gate);
+is(wait_import($node, $_)->{status}, 'Completed', 'the others complete') for $two, $waits;
+processes_gone($node);
+
 done_testing();
