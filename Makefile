@@ -20,6 +20,7 @@ SOURCES = \
 	src/pg/abandoned_import.cpp \
 	src/pg/background_process.cpp \
 	src/pg/batch.cpp \
+	src/pg/batch_begin.cpp \
 	src/pg/batch_ends.cpp \
 	src/pg/batch_indexes.cpp \
 	src/pg/batch_order.cpp \

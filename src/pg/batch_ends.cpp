@@ -19,6 +19,18 @@ const ErrorData *keep_error(const ErrorData *error) {
     return copy;
 }
 
+void take_requests(Batch *batch) {
+    int count;
+    const CancelRequest *requests = cancel_requests_of_batch(&batch->loader.ledger, batch->loader.shared->id, &count);
+
+    for (int i = 0; i < count; i++) {
+        const int index = shared_index(batch->loader.shared, requests[i].id);
+        if (index >= 0 && !batch->ended[index] && !import_is_cancelled(batch->loader.shared, index)) {
+            cancel_import(batch->loader.shared, index);
+        }
+    }
+}
+
 void take_cancel(Batch *batch) {
     SharedBatch *shared = batch->loader.shared;
     bool some = false;

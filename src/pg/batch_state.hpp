@@ -29,6 +29,20 @@ struct Batch {
     TimestampTz refreshed; /* when the counts were last written */
 };
 
+/* --- batch_begin.cpp: what comes before the first chunk --- */
+
+constexpr int kPlanAhead = 4; /* chunks for each slot: the workers have some while the leader loads one */
+
+/*
+ * Reads its imports, makes the shared memory, starts no worker yet. False: it could not begin, and its imports have
+ * ended.
+ */
+bool begin_batch(Batch *batch, int64 batch_id);
+/* The locks of those imports that have not ended. To be called again after user code has run. */
+void hold_import_locks(Batch *batch);
+/* Once it is known which imports have ended: others leave the indexes of these tables to us. */
+void hold_loading_locks(Batch *batch);
+
 /* --- batch_ends.cpp: how imports end --- */
 
 /* No chunk of the import is handed out any more; it ends when nobody loads one. */
@@ -45,6 +59,11 @@ bool extension_is_dropped(Batch *batch);
 /* SQLSTATE and message of an error, for the life of the process. */
 const ErrorData *keep_error(const ErrorData *error);
 
+/*
+ * What ml_cancel() has asked for in the ledger: its caller may not have found the shared memory, or an earlier leader
+ * died of it. In a transaction.
+ */
+void take_requests(Batch *batch);
 /* The leader was cancelled: by ml_cancel(), which says for which imports, or by hand: then all of them are meant. */
 void take_cancel(Batch *batch);
 
