@@ -65,7 +65,10 @@ void forget_cancel_requests(const Ledger *ledger) {
 bool is_all_loaded(const Ledger *ledger, int64 id) {
     const StatementScope scope = begin_statement(ledger);
     const bool all = run_statement(ledger,
-                                   "SELECT FROM ledger.uploaded_files f WHERE f.id = $1 AND f.row_count IS NOT NULL"
+                                   /* a row without its chunks can come with a dump */
+                                   "SELECT FROM ledger.uploaded_files f WHERE f.id = $1 AND f.row_count ="
+                                   " (SELECT coalesce(sum(c.end_row - c.start_row + 1), 0)"
+                                   "    FROM ledger.process_chunks c WHERE c.uploaded_file_id = $1)"
                                    " AND NOT EXISTS (SELECT FROM ledger.process_chunks c"
                                    "  WHERE c.uploaded_file_id = $1 AND c.status <> 'Completed')"
                                    " AND NOT EXISTS (SELECT FROM ledger.rejected_rows r"
