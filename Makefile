@@ -66,6 +66,7 @@ SOURCES = \
 	src/pg/ledger_view.cpp \
 	src/pg/ledger_witness.cpp \
 	src/pg/live_imports.cpp \
+	src/pg/missing_parents.cpp \
 	src/pg/ml_cancel.cpp \
 	src/pg/ml_create_tables.cpp \
 	src/pg/ml_import.cpp \

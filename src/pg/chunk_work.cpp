@@ -23,10 +23,8 @@ void refuse_for_error(ChunkWork *work, int record, const ErrorData *error, const
     refuse(work, record, &why);
 }
 
-void put_off(ChunkWork *work, int record, const ErrorData *error, const char *column) {
-    const Refusal why = {error->sqlerrcode, error->message, error->detail, column};
-
-    work->rejects->put_off(&work->piece, record, &why);
+void put_off(ChunkWork *work, int record, const Refusal *why) {
+    work->rejects->put_off(&work->piece, record, why);
     work->tuples[record] = nullptr;
     work->counts.rejected++;
     work->counts.pending++;

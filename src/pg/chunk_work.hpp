@@ -20,7 +20,8 @@ struct ChunkWork {
     Relation target;
     TupleFormer *former;
     Writer *writer;
-    List *foreign_keys; /* to be checked as a set */
+    List *foreign_keys;    /* to be checked as a set */
+    List *self_references; /* see writer_choice.hpp */
     RejectSink *rejects;
     Piece piece;
     HeapTuple *tuples;           /* of the piece; null where a record was refused */
@@ -35,7 +36,7 @@ struct ChunkWork {
 /* Refuses a record of the piece. */
 void refuse(ChunkWork *work, int record, const Refusal *why);
 /* The same, but it is pending: it may go in when all chunks are in. */
-void put_off(ChunkWork *work, int record, const ErrorData *error, const char *column);
+void put_off(ChunkWork *work, int record, const Refusal *why);
 /* Refuses a record because of an error that it raised when it was tried alone. column: to blame, or null. */
 void refuse_for_error(ChunkWork *work, int record, const ErrorData *error, const char *column);
 

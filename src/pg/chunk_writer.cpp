@@ -28,6 +28,7 @@ WriterKind make_writer(ChunkWork *work, const Loader *loader, const Import *impo
     const WriterChoice choice = choose_writer(work->target, import);
 
     work->foreign_keys = choice.foreign_keys;
+    work->self_references = choice.self_references;
     if (choice.foreign_keys == NIL) {
         give_up_referenced_keys();
     }

@@ -58,6 +58,12 @@ bool compares_integers(Relation target, const ForeignKey *key) {
            is_integer(getBaseType(referencing)) && is_integer(getBaseType(referenced));
 }
 
+/* Of records that this session inserts. */
+bool checks_foreign_key(const Trigger *trigger) {
+    return RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_FK && TRIGGER_FOR_INSERT(trigger->tgtype) &&
+           trigger_fires(trigger);
+}
+
 ForeignKey *read_foreign_key(Relation target, const Trigger *trigger) {
     const HeapTuple tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(trigger->tgconstraint));
     auto *key = static_cast<ForeignKey *>(palloc0(sizeof(ForeignKey)));
@@ -86,9 +92,9 @@ KeyColumns columns_of(Relation target, const ForeignKey *key) {
     return columns;
 }
 
-void read_key(Relation target, const ForeignKey *key, HeapTuple tuple, Datum *values, bool *nulls) {
+void read_key(const ForeignKey *key, const KeyPlaces *places, HeapTuple tuple, Datum *values, bool *nulls) {
     for (int i = 0; i < key->count; i++) {
-        values[i] = tuple_value(tuple, key->columns[i], RelationGetDescr(target), &nulls[i]);
+        values[i] = tuple_value(tuple, places->columns[i], places->desc, &nulls[i]);
     }
 }
 
@@ -106,19 +112,6 @@ Refusal violation(Relation target, const ForeignKey *key, const char *detail) {
             psprintf(_("insert or update on table \"%s\" violates foreign key constraint \"%s\""),
                      RelationGetRelationName(target), key->name),
             detail, nullptr};
-}
-
-Refusal orphan(Relation target, const ForeignKey *key, HeapTuple tuple) {
-    Datum values[INDEX_MAX_KEYS];
-    bool nulls[INDEX_MAX_KEYS];
-
-    read_key(target, key, tuple, values, nulls);
-    const KeyDescription shown = describe_key(target, key->columns, key->count, values, nulls);
-    const char *referenced = get_rel_name(key->referenced);
-    return violation(target, key,
-                     shown.names != nullptr ? psprintf(_("Key (%s)=(%s) is not present in table \"%s\"."), shown.names,
-                                                       shown.values, referenced)
-                                            : psprintf(_("Key is not present in table \"%s\"."), referenced));
 }
 
 /* The keys that have to be looked up: integers. */
@@ -144,6 +137,7 @@ void read_integers(Relation target, const ForeignKey *key, HeapTuple const *tupl
 void read_keys(Relation target, const ForeignKey *key, HeapTuple const *tuples, int count, Refusal *refusals,
                MemoryContext result_context, KeyBatch *batch) {
     const KeyColumns columns = columns_of(target, key);
+    const KeyPlaces places = places_in_row(target, key);
     Datum values[INDEX_MAX_KEYS];
     bool nulls[INDEX_MAX_KEYS];
 
@@ -151,7 +145,7 @@ void read_keys(Relation target, const ForeignKey *key, HeapTuple const *tuples, 
         if (tuples[record] == nullptr || refusals[record].sqlerrcode != 0) {
             continue;
         }
-        read_key(target, key, tuples[record], values, nulls);
+        read_key(key, &places, tuples[record], values, nulls);
         const int null_count = count_nulls(key, nulls);
         if (null_count == 0) {
             add_bytes(batch, record, columns.attributes, values, key->count);
@@ -180,10 +174,11 @@ void check_foreign_key(Relation target, const ForeignKey *key, int keys, HeapTup
         return;
     }
     const int orphan_count = find_unreferenced(target, key, keys, tuples, &batch, orphans);
+    const KeyPlaces places = places_in_row(target, key);
     const MemoryContext context = MemoryContextSwitchTo(result_context);
     for (int i = 0; i < orphan_count; i++) {
         const int record = batch.records[orphans[i]];
-        refusals[record] = orphan(target, key, tuples[record]);
+        refusals[record] = orphan(target, key, &places, tuples[record]);
     }
     MemoryContextSwitchTo(context);
 }
@@ -210,8 +205,43 @@ List *self_reference_keys(Relation target) {
     return keys;
 }
 
-List *find_foreign_keys(Relation target, const char **why) {
+List *find_self_references_by_set(Relation target) {
     /* A copy: the relation's own may be rebuilt while the catalogs are read. */
+    const TriggerDesc *triggers = CopyTriggerDesc(target->trigdesc);
+    List *keys = NIL;
+
+    for (int i = 0; triggers != nullptr && i < triggers->numtriggers; i++) {
+        if (checks_foreign_key(&triggers->triggers[i])) {
+            ForeignKey *key = read_foreign_key(target, &triggers->triggers[i]);
+            if (key->referenced == RelationGetRelid(target) && only_by_trigger(target, key) == nullptr) {
+                keys = lappend(keys, key);
+            }
+        }
+    }
+    return keys;
+}
+
+KeyPlaces places_in_row(Relation target, const ForeignKey *key) {
+    KeyPlaces places = {RelationGetDescr(target), {}};
+
+    std::copy(key->columns, key->columns + key->count, places.columns);
+    return places;
+}
+
+Refusal orphan(Relation target, const ForeignKey *key, const KeyPlaces *places, HeapTuple tuple) {
+    Datum values[INDEX_MAX_KEYS];
+    bool nulls[INDEX_MAX_KEYS];
+
+    read_key(key, places, tuple, values, nulls);
+    const KeyDescription shown = describe_key(target, key->columns, key->count, values, nulls);
+    const char *referenced = get_rel_name(key->referenced);
+    return violation(target, key,
+                     shown.names != nullptr ? psprintf(_("Key (%s)=(%s) is not present in table \"%s\"."), shown.names,
+                                                       shown.values, referenced)
+                                            : psprintf(_("Key is not present in table \"%s\"."), referenced));
+}
+
+List *find_foreign_keys(Relation target, const char **why) {
     const TriggerDesc *triggers = CopyTriggerDesc(target->trigdesc);
     List *keys = NIL;
 
@@ -219,8 +249,7 @@ List *find_foreign_keys(Relation target, const char **why) {
     for (int i = 0; triggers != nullptr && i < triggers->numtriggers && *why == nullptr; i++) {
         const Trigger *trigger = &triggers->triggers[i];
 
-        if (RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_FK && TRIGGER_FOR_INSERT(trigger->tgtype) &&
-            trigger_fires(trigger)) {
+        if (checks_foreign_key(trigger)) {
             ForeignKey *key = read_foreign_key(target, trigger);
             *why = only_by_trigger(target, key);
             keys = lappend(keys, key);

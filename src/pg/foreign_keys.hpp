@@ -35,6 +35,21 @@ List *find_foreign_keys(Relation target, const char **why);
 /* The target's foreign keys to itself, or to a table that it is a partition of, as ForeignKeyCacheInfo. */
 List *self_reference_keys(Relation target);
 
+/* Those of them whose triggers fire for this session, and that can be looked up as a set; as ForeignKey. */
+List *find_self_references_by_set(Relation target);
+
+/* Where the referencing columns stand in tuples, from 1. */
+struct KeyPlaces {
+    TupleDesc desc;
+    int columns[INDEX_MAX_KEYS];
+};
+
+/* In rows of the target. */
+KeyPlaces places_in_row(Relation target, const ForeignKey *key);
+
+/* What a record without a referenced row is refused for, in the current memory context. */
+Refusal orphan(Relation target, const ForeignKey *key, const KeyPlaces *places, HeapTuple tuple);
+
 /*
  * Checks the rows, which are of the target; null ones are passed over. Sets the refusal of those that have no
  * referenced row.

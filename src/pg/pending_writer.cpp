@@ -11,8 +11,19 @@ namespace movielens_ingest::pg {
 
 namespace {
 
-/* What is kept of each in memory is small, beside the 16 MB of the records themselves. */
-constexpr int kMostRecords = 100000;
+/* As large as a part may become: its records, their rows, and what is known of each. */
+struct PartSize {
+    int records;
+    size_t bytes; /* of the file */
+};
+
+PartSize size_of_part() {
+    constexpr size_t kBytesOfEach = 256;
+    constexpr size_t kRows = 4; /* bytes in memory for one of the file */
+    const size_t memory = static_cast<size_t>(maintenance_work_mem) * 1024;
+
+    return {static_cast<int>(Min(memory / kBytesOfEach, size_t{INT_MAX} / 2)), memory / kRows};
+}
 
 /* Which of the records are refused again, and why if it is for another reason than before. */
 class PendingSink : public RejectSink {
@@ -47,7 +58,7 @@ void write_records(Loader *loader, const Import *import, const PendingRecord *re
     work.references_itself = true;
     work.orphans_wait = true;
     make_contexts(&work);
-    work.piece = read_scattered_records(import, records, count);
+    work.piece = read_scattered_records(import, records, count, size_of_part().bytes);
     const RecordPlace *last = &work.piece.records[work.piece.count - 1];
     chunk.chunk.end_byte = last->offset + last->size;
     auto *sink = new (palloc(sizeof(PendingSink))) PendingSink(work.piece.count);
@@ -71,7 +82,8 @@ void write_records(Loader *loader, const Import *import, const PendingRecord *re
 
 void write_pending(Loader *loader, const Import *import, PendingPart *part) {
     int count;
-    const PendingRecord *records = read_pending(&loader->ledger, import->id, part->before, kMostRecords, &count);
+    const PendingRecord *records =
+        read_pending(&loader->ledger, import->id, part->before, size_of_part().records, &count);
 
     part->count = 0;
     part->gone = 0;

@@ -2,6 +2,7 @@
 
 #include "pg/cancel_watch.hpp"
 #include "pg/foreign_keys.hpp"
+#include "pg/missing_parents.hpp"
 #include "pg/pg.hpp"
 #include "pg/self_references.hpp"
 #include "pg/subtransaction.hpp"
@@ -179,7 +180,8 @@ void refuse_alone(Search *search, int record, const ErrorData *error) {
     if (search->orphans != nullptr && error->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION) {
         search->orphans[search->orphan_count++] = record;
     } else if (work->orphans_wait && is_orphan_of_itself(work->target, error)) {
-        put_off(work, record, error, column_of(work->target, error));
+        const Refusal why = {error->sqlerrcode, error->message, error->detail, column_of(work->target, error)};
+        put_off(work, record, &why);
     } else {
         refuse_for_error(work, record, error, column_of(work->target, error));
     }
@@ -240,11 +242,38 @@ struct Orphans {
     bool *done; /* by place: in, or refused */
 };
 
-/* Each is tried when all else is in, and once more whenever a record goes in that it may reference. */
-void try_one_by_one(Orphans *orphans) {
+HeapTuple *room_for_tuples(const ChunkWork *work) {
+    return static_cast<HeapTuple *>(MemoryContextAllocExtended(work->piece_context,
+                                                               sizeof(HeapTuple) * static_cast<Size>(work->piece.count),
+                                                               MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO));
+}
+
+/* They often fail only because too few of them were tried together. */
+void try_at_once(Orphans *orphans) {
+    ChunkWork *work = orphans->search->work;
+    HeapTuple *all = work->tuples;
+
+    work->tuples = room_for_tuples(work);
+    for (int i = 0; i < orphans->count; i++) {
+        work->tuples[orphans->records[i]] = all[orphans->records[i]];
+    }
+    ErrorData *error = try_range(orphans->search, 0, work->piece.count);
+    work->tuples = all;
+    std::fill(orphans->done, orphans->done + orphans->count, error == nullptr);
+    if (error != nullptr) {
+        free_error(error);
+    }
+}
+
+/*
+ * Each is tried when all else is in, and once more whenever a record goes in that it may reference. Returns how many
+ * went in.
+ */
+int try_each(Orphans *orphans) {
     ChunkWork *work = orphans->search->work;
     /* To be tried, the last one first: where a record references one before it, one pass puts them all in. */
     List *places = NIL;
+    int count = 0;
 
     for (int i = 0; i < orphans->count; i++) {
         places = lappend_int(places, i);
@@ -265,6 +294,13 @@ void try_one_by_one(Orphans *orphans) {
         }
         orphans->done[place] = true;
         places = add_waiting(orphans->references, tuple, places);
+        count++;
+    }
+    return count;
+}
+
+void try_one_by_one(Orphans *orphans) {
+    while (try_each(orphans) > 0 && !knows_all_waiting(orphans->references)) {
     }
 }
 
@@ -278,8 +314,7 @@ void try_together(Orphans *orphans) {
     ChunkWork *work = search->work;
     HeapTuple *all = work->tuples;
     auto *linked = static_cast<bool *>(palloc(sizeof(bool) * static_cast<Size>(orphans->count)));
-    auto *tuples = static_cast<HeapTuple *>(
-        MemoryContextAllocHuge(CurrentMemoryContext, sizeof(HeapTuple) * static_cast<Size>(work->piece.count)));
+    HeapTuple *tuples = room_for_tuples(work);
 
     while (find_linked(orphans->references, orphans->done, linked) > 0) {
         memset(static_cast<void *>(tuples), 0, sizeof(HeapTuple) * static_cast<size_t>(work->piece.count));
@@ -308,6 +343,46 @@ void try_together(Orphans *orphans) {
     }
 }
 
+/* Of these records, those that cannot go in for want of a row of their own table are not tried. */
+void give_up_parentless(ChunkWork *work, HeapTuple const *tuples) {
+    const MemoryContext context = MemoryContextSwitchTo(work->piece_context);
+    const MissingParent **missing =
+        find_missing_parents(work->target, work->self_references, work->former, tuples, work->piece.count);
+
+    MemoryContextSwitchTo(work->try_context);
+    for (int i = 0; i < work->piece.count; i++) {
+        if (missing[i] == nullptr) {
+            continue;
+        }
+        const Refusal why = orphan(work->target, missing[i]->key, &missing[i]->places, tuples[i]);
+        if (work->orphans_wait) {
+            put_off(work, i, &why);
+        } else {
+            refuse(work, i, &why);
+        }
+        MemoryContextReset(work->try_context);
+    }
+    MemoryContextSwitchTo(context);
+}
+
+/* What the records that are in, or refused, leave of the orphans. */
+void give_up_parentless_orphans(Search *search) {
+    ChunkWork *work = search->work;
+    const int count = search->orphan_count;
+    HeapTuple *tuples = room_for_tuples(work);
+
+    for (int i = 0; i < count; i++) {
+        tuples[search->orphans[i]] = work->tuples[search->orphans[i]];
+    }
+    give_up_parentless(work, tuples);
+    search->orphan_count = 0;
+    for (int i = 0; i < count; i++) {
+        if (work->tuples[search->orphans[i]] != nullptr) {
+            search->orphans[search->orphan_count++] = search->orphans[i];
+        }
+    }
+}
+
 /*
  * COPY checks foreign keys behind the last record, so a record may reference one that comes after it, and records each
  * other. Trying fewer of them because of some other record must not make them orphans.
@@ -315,12 +390,20 @@ void try_together(Orphans *orphans) {
 void search_orphans(Search *search) {
     ChunkWork *work = search->work;
     const MemoryContext context = MemoryContextSwitchTo(work->piece_context);
-    const int count = search->orphan_count;
-    Orphans orphans = {search, nullptr, search->orphans, count, nullptr};
 
+    if (work->self_references != NIL) {
+        give_up_parentless_orphans(search);
+    }
+    const int count = search->orphan_count;
+    if (count <= 0) {
+        MemoryContextSwitchTo(context);
+        return;
+    }
+    Orphans orphans = {search, nullptr, search->orphans, count, nullptr};
     orphans.references = find_self_references(work->target, work->former, work->tuples, search->orphans, count);
     orphans.done = static_cast<bool *>(palloc0(sizeof(bool) * static_cast<Size>(count)));
     search->orphans = nullptr;
+    try_at_once(&orphans);
     try_one_by_one(&orphans);
     try_together(&orphans);
     MemoryContextSwitchTo(context);
@@ -343,6 +426,9 @@ void write_piece(ChunkWork *work) {
         check_foreign_keys(work->target, work->foreign_keys, work->tuples + from, to - from, work->refusals + from);
         MemoryContextSwitchTo(context);
         (void)refuse_found(work, from, to);
+    }
+    if (work->self_references != NIL) {
+        give_up_parentless(work, work->tuples);
     }
     memset(&search, 0, sizeof(search));
     search.work = work;

@@ -143,7 +143,8 @@ void look_up(ReferencedKeys *keys, Relation target, const ForeignKey *key, HeapT
         }
     }
     auto *present = static_cast<bool *>(palloc(sizeof(bool) * static_cast<Size>(distinct_count)));
-    look_up_keys(target, key, tuples, records, distinct_count, keys->share ? RowLock::None : RowLock::KeyShare,
+    const KeyPlaces places = places_in_row(target, key);
+    look_up_keys(target, key, &places, tuples, records, distinct_count, keys->share ? RowLock::None : RowLock::KeyShare,
                  present);
     keys->asked += static_cast<uint64>(distinct_count);
     for (int i = 0; i < distinct_count; i++) {

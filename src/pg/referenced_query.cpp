@@ -102,8 +102,8 @@ const char *lookup_query(Relation target, Relation referenced, const ForeignKey 
 
 } // namespace
 
-void look_up_keys(Relation target, const ForeignKey *key, HeapTuple const *tuples, const int *records, int count,
-                  RowLock lock, bool *present) {
+void look_up_keys(Relation target, const ForeignKey *key, const KeyPlaces *places, HeapTuple const *tuples,
+                  const int *records, int count, RowLock lock, bool *present) {
     Relation referenced = table_open(key->referenced, lock == RowLock::None ? AccessShareLock : RowShareLock);
     Datum arrays[INDEX_MAX_KEYS];
     Oid types[INDEX_MAX_KEYS];
@@ -114,7 +114,7 @@ void look_up_keys(Relation target, const ForeignKey *key, HeapTuple const *tuple
         bool null;
 
         for (int n = 0; n < count; n++) {
-            values[n] = tuple_value(tuples[records[n]], key->columns[i], RelationGetDescr(target), &null);
+            values[n] = tuple_value(tuples[records[n]], places->columns[i], places->desc, &null);
         }
         types[i] = get_array_type(attribute->atttypid);
         arrays[i] = PointerGetDatum(construct_array(values, count, attribute->atttypid, attribute->attlen,

@@ -12,9 +12,9 @@ namespace movielens_ingest::pg {
 
 enum class RowLock : uint8_t { None, KeyShare };
 
-/* Which of the records, one for each key, have a referenced row, which is then locked. */
-void look_up_keys(Relation target, const ForeignKey *key, HeapTuple const *tuples, const int *records, int count,
-                  RowLock lock, bool *present);
+/* Which of the records have a referenced row, which is then locked. */
+void look_up_keys(Relation target, const ForeignKey *key, const KeyPlaces *places, HeapTuple const *tuples,
+                  const int *records, int count, RowLock lock, bool *present);
 
 /* A row that such a record of the target references is there, now. Nothing is locked: the trigger does that. */
 bool has_referenced_row(Relation target, const ForeignKeyCacheInfo *key, const Datum *values);

@@ -9,7 +9,6 @@ namespace movielens_ingest::pg {
 
 namespace {
 
-constexpr size_t kPieceSize = 16 * 1024 * 1024;
 constexpr size_t kFirstRead = 1024; /* most records are shorter */
 
 struct Buffer {
@@ -57,7 +56,7 @@ core::Record read_record(const Import *import, int fd, const PendingRecord *reco
 
 } // namespace
 
-Piece read_scattered_records(const Import *import, const PendingRecord *records, int count) {
+Piece read_scattered_records(const Import *import, const PendingRecord *records, int count, size_t most_bytes) {
     Buffer buffer = {static_cast<char *>(palloc(kFirstRead)), 0, kFirstRead};
     auto *places = static_cast<RecordPlace *>(
         MemoryContextAllocHuge(CurrentMemoryContext, sizeof(RecordPlace) * static_cast<Size>(count)));
@@ -67,7 +66,7 @@ Piece read_scattered_records(const Import *import, const PendingRecord *records,
     piece.fields = 1;
     piece.records = places;
     const int fd = open_planned_file(import);
-    while (piece.count < count && (piece.count == 0 || buffer.size < kPieceSize)) {
+    while (piece.count < count && (piece.count == 0 || buffer.size < most_bytes)) {
         const PendingRecord *record = &records[piece.count];
 
         CHECK_FOR_INTERRUPTS();

@@ -10,9 +10,10 @@
 namespace movielens_ingest::pg {
 
 /*
- * The records, in their order, as far as 16 MB hold them and one at least: so many has the piece. In the current
- * transaction and memory context. Raises 55000 if the file has changed. Offsets in the piece are not those of the file.
+ * The records, in their order, as far as so many bytes hold them and one at least: so many has the piece. In the
+ * current transaction and memory context. Raises 55000 if the file has changed. Offsets in the piece are not those of
+ * the file.
  */
-Piece read_scattered_records(const Import *import, const PendingRecord *records, int count);
+Piece read_scattered_records(const Import *import, const PendingRecord *records, int count, size_t most_bytes);
 
 } // namespace movielens_ingest::pg

@@ -45,6 +45,7 @@ struct SelfReferences {
     int count;
     bool *hopeless;   /* by place: MATCH FULL does not allow its nulls */
     List *references; /* of SelfReference */
+    bool unsure;      /* equal keys need not have the same hash */
 };
 
 namespace {
@@ -91,6 +92,14 @@ FmgrInfo *common_hash(Form_pg_attribute referencing, Form_pg_attribute reference
     const TypeCacheEntry *other = lookup_type_cache(referenced->atttypid, TYPECACHE_HASH_PROC_FINFO);
 
     return OidIsValid(one->hash_proc) && one->hash_opf == other->hash_opf ? &one->hash_proc_finfo : nullptr;
+}
+
+/* Equal keys have the same hash. */
+bool hashes_alike(TupleDesc desc, const SelfReference *reference) {
+    return std::all_of(reference->columns, reference->columns + reference->count, [&](const KeyColumn &column) {
+        return column.hash != nullptr ||
+               TupleDescAttr(desc, column.referencing)->atttypid == TupleDescAttr(desc, column.referenced)->atttypid;
+    });
 }
 
 /*
@@ -255,11 +264,14 @@ SelfReferences *find_self_references(Relation target, const TupleFormer *former,
 
         if (reference != nullptr) {
             hash_records(references, reference, match_full);
+            references->unsure = references->unsure || !hashes_alike(references->desc, reference);
             references->references = lappend(references->references, reference);
         }
     }
     return references;
 }
+
+bool knows_all_waiting(const SelfReferences *references) { return !references->unsure; }
 
 List *add_waiting(const SelfReferences *references, HeapTuple tuple, List *places) {
     ListCell *cell;

@@ -17,6 +17,9 @@ struct SelfReferences;
 SelfReferences *find_self_references(Relation target, const TupleFormer *former, HeapTuple const *tuples,
                                      const int *records, int count);
 
+/* add_waiting() finds all of them. It does not where a key compares types that hash in different ways. */
+bool knows_all_waiting(const SelfReferences *references);
+
 /* Adds those of the records that may wait for this one to a list, by their places among the records. */
 List *add_waiting(const SelfReferences *references, HeapTuple tuple, List *places);
 

@@ -92,7 +92,7 @@ const char *name_of(WriterKind kind) {
     return "spi";
 }
 
-const char *only_by_spi(Relation target, const char *const *columns, int column_count, List **foreign_keys) {
+const char *only_by_spi(Relation target, const char *const *columns, int column_count, WriterChoice *choice) {
     const char *why;
 
     switch (target->rd_rel->relkind) {
@@ -124,7 +124,8 @@ const char *only_by_spi(Relation target, const char *const *columns, int column_
     if (has_volatile_check(target)) {
         return "it has a volatile check constraint";
     }
-    *foreign_keys = find_foreign_keys(target, &why);
+    choice->self_references = find_self_references_by_set(target);
+    choice->foreign_keys = find_foreign_keys(target, &why);
     return why;
 }
 
@@ -164,8 +165,8 @@ void require_still_elsewhere(const Import *import, bool elsewhere) {
 
 WriterChoice choose_writer(Relation target, const Import *import) {
     const WriterSetting setting = writer_setting();
-    WriterChoice choice = {WriterKind::Pages, NIL, false};
-    const char *why = only_by_spi(target, import->columns, import->column_count, &choice.foreign_keys);
+    WriterChoice choice = {WriterKind::Pages, NIL, NIL, false};
+    const char *why = only_by_spi(target, import->columns, import->column_count, &choice);
     const PlannedInsert planned = plan_insert(target, import->columns, import->column_count);
 
     choice.elsewhere = planned.by == InsertedBy::Other;
@@ -197,6 +198,7 @@ WriterChoice choose_writer(Relation target, const Import *import) {
         choice.foreign_keys = NIL; /* the statement fires their triggers */
         require_no_rules(target);
         if (choice.elsewhere) {
+            choice.self_references = NIL;
             require_witness(import);
         }
     }

@@ -16,7 +16,12 @@ enum class WriterKind : uint8_t { Pages, MultiInsert, Spi };
 struct WriterChoice {
     WriterKind kind;
     List *foreign_keys; /* to be checked as a set, as find_foreign_keys() has them; none for Spi */
-    bool elsewhere;     /* others than the server's executor insert into the table; then it is Spi */
+    /*
+     * Foreign keys to the target itself, by which it can be told of records, before they are written, that they cannot
+     * go in. None where a trigger may change a record, or other code look at the table meanwhile.
+     */
+    List *self_references;
+    bool elsewhere; /* others than the server's executor insert into the table; then it is Spi */
 };
 
 /*

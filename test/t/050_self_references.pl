@@ -82,6 +82,38 @@ is(sql("SELECT row_number, sqlstate, detail, pending FROM rejected_rows WHERE up
 $row = load($tree, [ (map { "$_," . ($_ + 1) } 1 .. 20000), '20001,', '5,x', '7,7' ]);
 is("$row->{status} $row->{success_count} $row->{error_count}", 'Completed with errors 20001 2', 'a chain of 20,000 records, the last one first to be there, and two bad records');
 
+# Keys of types that hash in different ways: what waits for a record is not found by them.
+$row = load('CREATE TABLE t (id numeric PRIMARY KEY, parent integer REFERENCES t)', [ '2,3', '1,2', '3,', '9,99' ], 'chunk_size => 1, max_workers => 1');
+is("$row->{status} $row->{success_count} $row->{error_count}", 'Completed with errors 3 1', 'a record whose parent is tried behind it, and an orphan beside them');
+
+# --- what is not written in vain ---
+
+# Rows that were inserted into t, also by what was rolled back, when nobody counts any more.
+sub written
+{
+	$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type LIKE 'movielens_ingest%'");
+	my $count = "SELECT n_tup_ins FROM pg_stat_user_tables WHERE relid = 't'::regclass";
+	$node->poll_query_until('postgres', "SELECT ($count) >= $_[0]");
+	return sql($count);
+}
+
+srand(1);
+$row = load($tree, [ shuffle('1,', map { "$_," . (1 + int(rand($_ - 1))) } 2 .. 5000) ], 'chunk_size => 700');
+is("$row->{status} $row->{success_count} " . written(5000), 'Completed 5000 5000', 'a shuffled tree in eight chunks: each record is written once');
+my @shuffled = shuffle 1 .. 5000;
+$row = load($tree, [ (map { "$_,$shuffled[$_ - 1]" } 1 .. 5000), map { ($_ + 5000) . ',' . ($_ < 500 ? $_ + 5001 : 9999) } 1 .. 500 ], 'chunk_size => 700');
+is("$row->{status} $row->{success_count} $row->{error_count} " . written(5000), 'Completed with errors 5000 500 5000', '... so are circles, and a chain that leads nowhere is not written');
+is(sql("SELECT sqlstate, message, detail, count(*) FROM rejected_rows WHERE uploaded_file_id = $row->{id} AND row_number = 5500 GROUP BY 1, 2, 3"),
+	'23503|insert or update on table "t" violates foreign key constraint "t_parent_fkey"|Key (parent)=(9999) is not present in table "t".|1', '... and refused in the words of the server');
+
+sql("ALTER DATABASE postgres SET maintenance_work_mem = '1MB'");
+my @circle = map { "$_," . ($_ % 6000 + 1) } 1 .. 6000;
+$row = load($tree, \@circle, 'chunk_size => 5000');
+is("$row->{status} $row->{success_count} $row->{error_count}", 'Completed with errors 0 6000', 'a circle of more records than maintenance_work_mem holds is refused');
+sql('ALTER DATABASE postgres RESET maintenance_work_mem');
+$row = load($tree, \@circle, 'chunk_size => 5000');
+is("$row->{status} $row->{success_count}", 'Completed 6000', '... and loaded with more of it');
+
 # --- what counts, and when ---
 
 $row = load($tree, [ '1,2', '2,3', '3,' ], "chunk_size => 1, on_error => 'stop', max_workers => 1");
