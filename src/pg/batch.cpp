@@ -265,51 +265,61 @@ Next advance(Batch *batch) {
     return Next::Again;
 }
 
+/* What an error of the round before has ended, what others ask for, and a step of the work. */
+Next go_round(Batch *batch, const ErrorData *error, CancelHold hold) {
+    if (error != nullptr) {
+        take_error(batch, error);
+    }
+    batch->current = -1;
+    require_postmaster();
+    look_around(&batch->loader);
+    /* A cancel that comes now must not put off what one before has asked for. */
+    end_given_up(batch);
+    /* Here a leader can be cancelled, nowhere else. */
+    (void)allow_cancels();
+    const Next next = advance(batch);
+    put_back(hold);
+    return next;
+}
+
 void run(Batch *batch) {
     const MemoryContext context =
         AllocSetContextCreate(TopMemoryContext, "movielens_ingest batch", ALLOCSET_DEFAULT_SIZES);
+    const MemoryContext error_context =
+        AllocSetContextCreate(TopMemoryContext, "movielens_ingest batch error", ALLOCSET_SMALL_SIZES);
     volatile Next next = Next::Again;
     ErrorData *volatile error = nullptr; /* of the round before */
     volatile int errors = 0;             /* one after the other: what cannot be written now, may be later */
+    volatile bool dropped = false;
     const CancelHold hold = current_hold();
 
     do {
         MemoryContextSwitchTo(context);
+        MemoryContextReset(context);
         PG_TRY();
         {
             if (errors > 1) {
                 rest(kRest);
             }
-            if (error != nullptr) {
-                take_error(batch, error);
-                error = nullptr;
+            dropped = errors > 0 && extension_is_dropped(batch);
+            if (!dropped) {
+                next = go_round(batch, error, hold);
             }
-            MemoryContextReset(context);
-            batch->current = -1;
-            require_postmaster();
-            look_around(&batch->loader);
-            /* A cancel that comes now must not put off what one before has asked for. */
-            end_given_up(batch);
-            /* Here a leader can be cancelled, nowhere else. */
-            (void)allow_cancels();
-            next = advance(batch);
-            put_back(hold);
+            error = nullptr;
             errors = 0;
         }
         PG_CATCH();
         {
             end_watch();
-            error = abort_transaction(context, hold);
+            MemoryContextReset(error_context);
+            error = abort_transaction(error_context, hold);
             errors += is_cancel(error) ? 0 : 1;
         }
         PG_END_TRY();
         if (errors > 1) {
             log_trouble("go on with imports", error);
         }
-        if (errors > 0 && extension_is_dropped(batch)) {
-            break;
-        }
-    } while (next != Next::Done || error != nullptr);
+    } while (!dropped && (next != Next::Done || error != nullptr));
     MemoryContextSwitchTo(TopMemoryContext);
 }
 
