@@ -56,24 +56,23 @@ void read_statuses(Batch *batch, int64 batch_id) {
     }
 }
 
-template <typename T> T *for_each_member(const Batch *batch) {
-    return static_cast<T *>(palloc0(sizeof(T) * Max(batch->count, 1)));
-}
+/* Zeroes; size: of one member's. */
+void *for_each_member(const Batch *batch, Size size) { return palloc0(size * Max(batch->count, 1)); }
 
 void read_members(Batch *batch, int64 batch_id) {
     const MemoryContext transaction_context = MemoryContextSwitchTo(TopMemoryContext);
 
     reopen_lost(&batch->loader.ledger, batch_id);
     batch->members = read_batch(&batch->loader.ledger, batch_id, &batch->count);
-    batch->references = for_each_member<uint32>(batch);
-    batch->ended = for_each_member<bool>(batch);
-    batch->analyzed = for_each_member<bool>(batch);
-    batch->cancel_seen = for_each_member<bool>(batch);
-    batch->failures = for_each_member<const ErrorData *>(batch);
-    batch->indexed = for_each_member<bool>(batch);
-    batch->unbuilt = for_each_member<const ErrorData *>(batch);
-    batch->tries = for_each_member<int>(batch);
-    batch->later = for_each_member<TimestampTz>(batch);
+    batch->references = static_cast<uint32 *>(for_each_member(batch, sizeof(uint32)));
+    batch->ended = static_cast<bool *>(for_each_member(batch, sizeof(bool)));
+    batch->analyzed = static_cast<bool *>(for_each_member(batch, sizeof(bool)));
+    batch->cancel_seen = static_cast<bool *>(for_each_member(batch, sizeof(bool)));
+    batch->failures = static_cast<const ErrorData **>(for_each_member(batch, sizeof(void *)));
+    batch->indexed = static_cast<bool *>(for_each_member(batch, sizeof(bool)));
+    batch->unbuilt = static_cast<const ErrorData **>(for_each_member(batch, sizeof(void *)));
+    batch->tries = static_cast<int *>(for_each_member(batch, sizeof(int)));
+    batch->later = static_cast<TimestampTz *>(for_each_member(batch, sizeof(TimestampTz)));
     order_batch(&batch->loader.ledger, batch->members, batch->count, batch->references);
     MemoryContextSwitchTo(transaction_context);
 }

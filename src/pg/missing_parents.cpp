@@ -262,7 +262,7 @@ void search_records(Search *search) {
 const MissingParent **find_missing_parents(Relation target, List *keys, const TupleFormer *former,
                                            HeapTuple const *tuples, int count) {
     auto **missing = static_cast<const MissingParent **>(MemoryContextAllocExtended(
-        CurrentMemoryContext, sizeof(MissingParent *) * static_cast<Size>(count), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO));
+        CurrentMemoryContext, sizeof(void *) * static_cast<Size>(count), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO));
     auto *parents = static_cast<MissingParent *>(palloc0(sizeof(MissingParent) * static_cast<Size>(list_length(keys))));
     const MemoryContext context = MemoryContextSwitchTo(
         AllocSetContextCreate(CurrentMemoryContext, "movielens_ingest missing parents", ALLOCSET_DEFAULT_SIZES));

@@ -395,7 +395,7 @@ void search_orphans(Search *search) {
         give_up_parentless_orphans(search);
     }
     const int count = search->orphan_count;
-    if (count <= 0) {
+    if (count <= 0 || search->orphans == nullptr) {
         MemoryContextSwitchTo(context);
         return;
     }
