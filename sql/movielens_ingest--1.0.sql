@@ -442,7 +442,7 @@ CREATE FUNCTION @extschema@._live_imports(
     OUT id bigint, OUT alive boolean, OUT phase text, OUT rows_done bigint, OUT rejects bigint, OUT bytes_done bigint,
     OUT rows_per_second double precision, OUT average_rows_per_second double precision,
     OUT seconds_left double precision, OUT workers integer, OUT chunks_done bigint, OUT chunks_failed bigint,
-    OUT chunks_total bigint, OUT retries bigint, OUT reason text
+    OUT chunks_total bigint, OUT retries bigint, OUT reason text, OUT resumable boolean
 ) RETURNS SETOF record
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', '_live_imports';
@@ -456,7 +456,7 @@ SELECT p.id, p.file_name, p.target, p.dataset_id, p.phase, p.rows_done, p.rows_t
        p.chunks_total, p.retries, p.rejects, p.indexes_missing,
        '[' || rpad(repeat('#', floor(p.percent / 5)::integer), 20, '-') || ']' AS bar,
        -- the name that the schema has now
-       CASE WHEN p.phase = 'interrupted'
+       CASE WHEN p.phase = 'interrupted' AND p.resumable
             THEN (SELECT format('SELECT %s.ml_resume(%s)', c.relnamespace::regnamespace, p.id)
                     FROM pg_class c WHERE c.oid = p.ledger) END AS resume,
        p.reason
@@ -479,7 +479,7 @@ SELECT p.id, p.file_name, p.target, p.dataset_id, p.phase, p.rows_done, p.rows_t
                coalesce(l.chunks_total, c.chunks_total) AS chunks_total,
                coalesce(l.retries, c.retries) AS retries,
                coalesce(l.rejects, c.rejects) AS rejects,
-               l.reason,
+               l.reason, l.resumable,
                (SELECT array_agg(i.indexrelid::regclass::text ORDER BY i.indexrelid)
                   FROM @extschema@._deferred_indexes d
                   JOIN pg_catalog.pg_index i ON i.indexrelid = d.index_oid AND i.indrelid = d.target_oid AND NOT i.indisready
@@ -521,7 +521,7 @@ COMMENT ON COLUMN @extschema@.ml_progress.retries IS 'attempts that failed and w
 COMMENT ON COLUMN @extschema@.ml_progress.rejects IS 'records that were refused';
 COMMENT ON COLUMN @extschema@.ml_progress.indexes_missing IS 'indexes of the table that are built when the last import into it ends; null when there are none';
 COMMENT ON COLUMN @extschema@.ml_progress.bar IS 'percent as a picture';
-COMMENT ON COLUMN @extschema@.ml_progress.resume IS 'the call that goes on with an interrupted import';
+COMMENT ON COLUMN @extschema@.ml_progress.resume IS 'the call that goes on with an interrupted import; null for one that was restored, with which nothing does';
 COMMENT ON COLUMN @extschema@.ml_progress.reason IS 'why an interrupted import does not go on by itself, where more is known than that its processes have ended';
 
 /*

@@ -8,6 +8,7 @@
 #include "pg/ledger.hpp"
 #include "pg/pg.hpp"
 #include "pg/script_version.hpp"
+#include "pg/settings.hpp"
 #include "pg/shared_batch.hpp"
 #include "pg/shared_progress.hpp"
 
@@ -17,18 +18,35 @@ namespace {
 
 const char *const kPhases[] = {"queued", "planning", "loading", "indexing", "analyzing", "ended"}; /* by Phase */
 
-/* reason: why it is interrupted, or null. */
-void put_import(ReturnSetInfo *set, int64 id, bool alive, const char *reason, const Progress *progress) {
-    Datum values[15];
+/* Of an import that nobody leads. */
+struct Interruption {
+    const char *reason; /* why it does not go on by itself, or null */
+    bool resumable;
+};
+
+Interruption read_interruption(const Ledger *ledger, const VisibleImport *import) {
+    const Origin origin = read_origin(ledger, import->batch_id);
+    const char *off = autoresume_setting() ? nullptr : "movielens_ingest.autoresume is off";
+
+    return {origin.why_held != nullptr ? origin.why_held : off, origin.where != Origin::Where::Elsewhere};
+}
+
+/* interruption: null where it is alive, or has ended. progress: null where no shared memory tells it. */
+void put_import(ReturnSetInfo *set, int64 id, const Interruption *interruption, const Progress *progress) {
+    Datum values[16];
     bool nulls[lengthof(values)];
 
     memset(nulls, progress == nullptr, sizeof(nulls));
     values[0] = Int64GetDatum(id);
-    values[1] = BoolGetDatum(alive);
+    values[1] = BoolGetDatum(interruption == nullptr);
     nulls[0] = nulls[1] = false;
-    nulls[14] = reason == nullptr;
-    if (reason != nullptr) {
-        values[14] = CStringGetTextDatum(reason);
+    nulls[14] = interruption == nullptr || interruption->reason == nullptr;
+    if (!nulls[14]) {
+        values[14] = CStringGetTextDatum(interruption->reason);
+    }
+    nulls[15] = interruption == nullptr;
+    if (interruption != nullptr) {
+        values[15] = BoolGetDatum(interruption->resumable);
     }
     if (progress != nullptr) {
         values[2] = CStringGetTextDatum(kPhases[static_cast<int>(progress->phase)]);
@@ -66,14 +84,17 @@ MOVIELENS_INGEST_FUNCTION(_live_imports) {
 
         if (index >= 0) {
             const Progress progress = read_progress(view.batch, index);
-            put_import(set, import->id, true, nullptr, &progress);
+            put_import(set, import->id, nullptr, &progress);
         } else {
             /* One that this transaction starts has no leader yet. */
             const bool alive = made_by_this_transaction(import->id) || import_is_alive(&ledger, import);
             /* It may have ended since it was read. */
             const bool open = alive || (read_visible_import(&ledger, import->id, false, import) && is_open(import));
-            const char *reason = alive || !open ? nullptr : read_origin(&ledger, import->batch_id).why_held;
-            put_import(set, import->id, alive || !open, reason, nullptr);
+            Interruption interruption = {nullptr, false};
+            if (!alive && open) {
+                interruption = read_interruption(&ledger, import);
+            }
+            put_import(set, import->id, alive || !open ? nullptr : &interruption, nullptr);
         }
         close_batch_view(&view);
     }

@@ -159,7 +159,7 @@ $main->stop('immediate');
 $gate->quit;
 $main->start;
 launched($main, $log);
-is($main->safe_psql('postgres', "SELECT count(*) FROM ml_progress WHERE phase = 'interrupted' AND reason IS NULL"), 2, 'with autoresume off nothing goes on');
+is($main->safe_psql('postgres', "SELECT count(*) FROM ml_progress WHERE phase = 'interrupted' AND reason = 'movielens_ingest.autoresume is off'"), 2, 'with autoresume off nothing goes on, and ml_progress says why');
 fails_like($main, 'SET movielens_ingest.autoresume = on', '55P02', qr/cannot be changed now/, '... and only the server\'s configuration changes that');
 $main->append_conf('postgresql.conf', 'movielens_ingest.autoresume = on');
 $main->reload;
