@@ -12,22 +12,7 @@ small=
 
 trap '[ -z "$small" ] || umount "$small"' EXIT
 
-"$top/test/setup.sh" test
-if ! reachable; then
-    copy=$(copy_of_clone)
-    say "$server_user cannot read all of $top: going on in a copy, $copy, which stays if a round fails"
-    "$copy/test/chaos.sh"
-    rm -rf "$copy"
-    exit
-fi
-
-step "private PostgreSQL" "$build/private.log" private_tree
-step "extension" "$build/extension.log" install_privately
-mkdir -p "$build/run"
-chown "$server_user:$server_group" "$build/run"
-server_folder "$dir"
-mkdir -p "$dir/ports"
-chown "$server_user:$server_group" "$dir/ports"
+ready_to_run "$dir"
 if [ "$(id -u)" = 0 ] && server_folder "$dir/small" && mount -t tmpfs -o "size=96m,mode=0777" tmpfs "$dir/small"; then
     small=$dir/small
 else

@@ -129,3 +129,24 @@ stop_server() {
     "${as_server_user[@]}" "$bindir/pg_ctl" --pgdata="$dir/data" --mode="${1:-fast}" --timeout=60 --wait stop || return
     rm -rf "$PGHOST"
 }
+
+# ready_to_run DIR: what a program of tests needs that is not part of `make test`: packages, the private PostgreSQL with the
+# extension, and an empty folder for its servers. From a clone that the servers' user cannot read it goes on in a copy.
+ready_to_run() {
+    local dir=$1 copy
+    "$top/test/setup.sh" test
+    if ! reachable; then
+        copy=$(copy_of_clone)
+        say "$server_user cannot read all of $top: going on in a copy, $copy, which stays if a test fails"
+        "$copy/test/$(basename "$0")" || exit
+        rm -rf "$copy"
+        exit
+    fi
+    step "private PostgreSQL" "$build/private.log" private_tree
+    step "extension" "$build/extension.log" install_privately
+    mkdir -p "$build/run"
+    chown "$server_user:$server_group" "$build/run"
+    server_folder "$dir"
+    mkdir -p "$dir/ports"
+    chown "$server_user:$server_group" "$dir/ports"
+}

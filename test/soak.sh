@@ -10,22 +10,7 @@ export TIME=${TIME:-600} SEED=${SEED:-$(date +%s)}
 pgxs_test=$build/pg/usr/lib/postgresql/$pg_major/lib/pgxs/src/test
 dir=$build/run/soak
 
-"$top/test/setup.sh" test
-if ! reachable; then
-    copy=$(copy_of_clone)
-    say "$server_user cannot read all of $top: going on in a copy, $copy, which stays if a case fails"
-    "$copy/test/soak.sh"
-    rm -rf "$copy"
-    exit
-fi
-
-step "private PostgreSQL" "$build/private.log" private_tree
-step "extension" "$build/extension.log" install_privately
-mkdir -p "$build/run"
-chown "$server_user:$server_group" "$build/run"
-server_folder "$dir"
-mkdir -p "$dir/ports"
-chown "$server_user:$server_group" "$dir/ports"
+ready_to_run "$dir"
 # The tests' programs say on standard error what is for people; when they are ended they stop their server.
 for test in 031_property 032_encodings; do
     "${as_server_user[@]}" env PATH="$bindir:$PATH" PERL5LIB="$pgxs_test/perl" TESTDIR="$dir" PGPORT=65432 \
