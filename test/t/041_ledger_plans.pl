@@ -130,7 +130,7 @@ $node->safe_psql('postgres', qq(
 		row_count, success_count, error_count, unprocessed_count)
 	SELECT 'old.csv', '/old.csv', $size, CASE WHEN i % 10 = 0 THEN 'Cancelled' WHEN i % 10 = 1 THEN 'Failed' ELSE 'Completed with errors' END,
 		like_this.target, like_this.options, like_this.owner_oid, like_this.owner_name,
-		like_this.plan || jsonb_build_object('inode', 1000000000 + i, 'unlogged', i % 2 = 0), 1000000 + i, like_this.origin, 1, 0, 1, 0
+		like_this.plan || jsonb_build_object('inode', 1000000000 + i, 'unlogged', i % 2 = 0), 1000000000000 + i, like_this.origin, 1, 0, 1, 0
 	  FROM generate_series(1, $rows) i
 	  JOIN (SELECT *, row_number() OVER (ORDER BY target) - 1 AS number FROM
 	         (SELECT DISTINCT ON (target) * FROM uploaded_files WHERE target IN ('public.numbers', 'public.unlogged', 'public.movies', 'public.links')) t) like_this
