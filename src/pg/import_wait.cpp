@@ -4,6 +4,7 @@
 #include "pg/import_lock.hpp"
 #include "pg/launch.hpp"
 #include "pg/session.hpp"
+#include "pg/shared_progress.hpp"
 #include "pg/subtransaction.hpp"
 
 namespace movielens_ingest::pg {
@@ -41,6 +42,21 @@ void wait_for_leader(void *argument) {
     AtEOXact_GUC(true, guc_level);
 }
 
+/*
+ * Where ANALYZE is to be run at the end of an import, its leader stands in the queue for a moment, and then does
+ * without it (try_analyze): what looks like a deadlock meanwhile ends by itself.
+ */
+bool ends_by_itself(const Ledger *ledger, const VisibleImport *import) {
+    const BatchView view = open_batch_view(import->segment, ledger->files, import->batch_id, import->leader);
+    bool analyzing = false;
+
+    for (int i = 0; view.batch != nullptr && i < view.batch->import_count; i++) {
+        analyzing = analyzing || read_progress(view.batch, i).phase == Phase::Analyzing;
+    }
+    close_batch_view(&view);
+    return analyzing;
+}
+
 /* Of two that wait for each other in the end, we are the one who gives up: the import goes on. */
 pg_attribute_noreturn() void raise_deadlock(ErrorData *error) {
     error->hint = pstrdup("The import goes on. Wait for it again in a transaction that has no locks; CALL ml_load() "
@@ -48,8 +64,11 @@ pg_attribute_noreturn() void raise_deadlock(ErrorData *error) {
     ReThrowError(error);
 }
 
-/* Sleeps until nobody holds the lock. False: it takes longer than so many milliseconds. */
-bool sleep_on_lock(LOCKTAG tag, int64 milliseconds, bool look) {
+/*
+ * Sleeps until nobody holds the lock that tells of the import. False: it takes longer than so many milliseconds; or it
+ * looks like a deadlock, and is none.
+ */
+bool sleep_on_lock(const Ledger *ledger, const VisibleImport *import, LOCKTAG tag, int64 milliseconds, bool look) {
     LockWait wait = {tag, milliseconds, look};
     ErrorData *error = try_in_subtransaction(wait_for_leader, &wait);
 
@@ -57,9 +76,10 @@ bool sleep_on_lock(LOCKTAG tag, int64 milliseconds, bool look) {
         return true;
     }
     if (error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED) {
-        raise_deadlock(error);
-    }
-    if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE) {
+        if (!ends_by_itself(ledger, import)) {
+            raise_deadlock(error);
+        }
+    } else if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE) {
         ReThrowError(error);
     }
     free_error(error);
@@ -67,7 +87,7 @@ bool sleep_on_lock(LOCKTAG tag, int64 milliseconds, bool look) {
 }
 
 /* The same until a time; 0: as long as it takes. */
-bool sleep_on_lock_until(LOCKTAG tag, TimestampTz until) {
+bool sleep_on_lock_until(const Ledger *ledger, const VisibleImport *import, LOCKTAG tag, TimestampTz until) {
     for (;;) {
         const int64 slice = slice_of_wait();
         const int64 rest = until == 0 ? PG_INT64_MAX : TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
@@ -76,7 +96,7 @@ bool sleep_on_lock_until(LOCKTAG tag, TimestampTz until) {
             return !lock_is_held(tag);
         }
         /* What ends sooner than anybody else looks is no deadlock. */
-        if (sleep_on_lock(tag, Min(slice, rest), rest >= slice)) {
+        if (sleep_on_lock(ledger, import, tag, Min(slice, rest), rest >= slice)) {
             return true;
         }
     }
@@ -116,7 +136,8 @@ WaitEnd wait_for_import(const Ledger *ledger, VisibleImport *import, TimestampTz
 
     while (is_open(import)) {
         const bool queued = is_queued(import);
-        const bool unlocked = queued || sleep_on_lock_until(import_lock(ledger->files, import->id), until);
+        const bool unlocked =
+            queued || sleep_on_lock_until(ledger, import, import_lock(ledger->files, import->id), until);
 
         if (!read_visible_import(ledger, import->id, false, import)) {
             raise_unknown_import(import->id);
@@ -155,7 +176,8 @@ WaitEnd wait_for_import(const Ledger *ledger, VisibleImport *import, TimestampTz
         CHECK_FOR_INTERRUPTS();
         /* Those whom the queue waits for may wait for us: a moment in the queue of a lock of theirs tells. */
         if (TimestampDifferenceExceeds(probed, GetCurrentTimestamp(), static_cast<int>(slice_of_wait()))) {
-            (void)sleep_on_lock(queued ? mover_lock(ledger->files) : leader_lock(ledger->files, import->batch_id),
+            (void)sleep_on_lock(ledger, import,
+                                queued ? mover_lock(ledger->files) : leader_lock(ledger->files, import->batch_id),
                                 kProbeTime, true);
             probed = GetCurrentTimestamp();
         }

@@ -158,7 +158,7 @@ sub check
 # Of imports: they begin with a magic number.
 sub segments
 {
-	return scalar grep { slurp_file($_) =~ /^(?:3blm|1slm)/ } glob($node->data_dir . '/pg_dynshmem/mmap.*');
+	return scalar grep { slurp_file($_) =~ /^\d[bs]lm/ } glob($node->data_dir . '/pg_dynshmem/mmap.*');
 }
 
 sub nothing_left
@@ -206,8 +206,8 @@ append_to_file("$pair/movies.csv", "movieId,title,genres\n" . join('', map { "$_
 append_to_file("$pair/genome-tags.csv", "tagId,tag\n" . join('', map { "$_,tag $_\n" } 1 .. 100));
 sql(q(
 	CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(TG_ARGV[0]::float8); RETURN NEW; END$$;
-	CREATE TRIGGER slow BEFORE INSERT ON movies FOR EACH ROW EXECUTE FUNCTION slow(0.002);
-	CREATE TRIGGER slow BEFORE INSERT ON genome_tags FOR EACH ROW EXECUTE FUNCTION slow(0.02)));
+	CREATE TRIGGER slow BEFORE INSERT ON movies FOR EACH ROW EXECUTE FUNCTION slow(0.005);
+	CREATE TRIGGER slow BEFORE INSERT ON genome_tags FOR EACH ROW EXECUTE FUNCTION slow(0.05)));
 my @ended;
 for (1 .. $rounds)
 {

@@ -61,6 +61,23 @@ for my $case ([ 'CREATE INDEX CONCURRENTLY other ON deferred (name)', 'other' ],
 	index_is_built($_) for 'deferred_id', $index;
 }
 
+# Where no index was put off, only ANALYZE wants the table, for a moment: that ends by itself, and nobody gives up.
+{
+	sql("TRUNCATE deferred; DROP INDEX other; INSERT INTO deferred VALUES (0, 'a row')");
+	my $gate = close_gate($node);
+	my $id = start_import($node, $path, 'deferred', $options);
+	poll($node, "SELECT count(*) >= 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted", 'the import is held up');
+	my $waiter = in_session($node, "SELECT status FROM ml_wait($id)");
+	poll($node, "SELECT count(*) = 1 $waiting AND query LIKE '%ml\\_wait%'", 'a session waits');
+	my $builder = in_session($node, 'CREATE INDEX CONCURRENTLY other ON deferred (name)');
+	poll($node, "SELECT count(*) = 1 $waiting AND query LIKE '%CONCURRENTLY%'", 'another one builds an index');
+	open_gate($gate);
+	is(join(' ', $waiter->finish), 'Completed ', 'ANALYZE wants the table for a moment: who waits does not give up');
+	is(($builder->finish)[1], '', '... nor who builds');
+	like(slurp_file($node->logfile), qr/could not analyze .*deferred.* after import $id: canceling statement due to lock timeout/, '... but ANALYZE');
+	index_is_built('other');
+}
+
 # ml_load sleeps without a snapshot, whatever the default isolation is.
 for my $isolation ('read committed', 'serializable')
 {

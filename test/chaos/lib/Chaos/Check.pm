@@ -96,7 +96,7 @@ sub left_behind
 			SELECT 'lock ' || locktype || ' ' || mode || ' of ' || coalesce(pid::text, 'nobody') FROM pg_locks WHERE locktype IN ('object', 'advisory', 'userlock')
 			UNION ALL SELECT 'process ' || backend_type FROM pg_stat_activity WHERE backend_type IN ('movielens_ingest leader', 'movielens_ingest worker', 'movielens_ingest scout')
 			UNION ALL SELECT 'temporary file ' || t FROM pg_ls_dir('base/pgsql_tmp', true, false) t)));
-		push @left, map { "segment $_" } grep { PostgreSQL::Test::Utils::slurp_file($_) =~ /^(?:3blm|1slm)/ } glob($chaos->{node}->data_dir . '/pg_dynshmem/mmap.*');
+		push @left, map { "segment $_" } grep { PostgreSQL::Test::Utils::slurp_file($_) =~ /^\d[bs]lm/ } glob($chaos->{node}->data_dir . '/pg_dynshmem/mmap.*');
 	} while (@left && time < $until);
 	return @left;
 }
