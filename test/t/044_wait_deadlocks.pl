@@ -41,18 +41,38 @@ sub all_in
 	return;
 }
 
+# An import that the gate holds up.
+sub held_import
+{
+	my $gate = close_gate($node);
+	my $id = start_import($node, $path, 'deferred', $options);
+	poll($node, "SELECT count(*) >= 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted", 'the import is held up');
+	return ($gate, $id);
+}
+
+# Sessions that wait: for the end of an import, and for the snapshots of others.
+sub waiter
+{
+	my $session = in_session($node, $_[0]);
+	poll($node, "SELECT count(*) = 1 $waiting AND query LIKE '%ml\\_wait%'", 'a session waits');
+	return $session;
+}
+
+sub builder
+{
+	my $session = in_session($node, $_[0]);
+	poll($node, "SELECT count(*) = 1 $waiting AND query LIKE '%CONCURRENTLY%'", 'another one builds an index');
+	return $session;
+}
+
 # CREATE INDEX CONCURRENTLY and REINDEX CONCURRENTLY wait for the snapshots of others with a lock that a build waits for.
 for my $case ([ 'CREATE INDEX CONCURRENTLY other ON deferred (name)', 'other' ], [ 'REINDEX INDEX CONCURRENTLY other', 'other' ])
 {
 	my ($command, $index) = @$case;
 	sql('TRUNCATE deferred');
-	my $gate = close_gate($node);
-	my $id = start_import($node, $path, 'deferred', $options);
-	poll($node, "SELECT count(*) >= 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted", 'the import is held up');
-	my $waiter = in_session($node, "SELECT status FROM ml_wait($id)");
-	poll($node, "SELECT count(*) = 1 $waiting AND query LIKE '%ml\\_wait%'", 'a session waits');
-	my $builder = in_session($node, $command);
-	poll($node, "SELECT count(*) = 1 $waiting AND query LIKE '%CONCURRENTLY%'", 'another one builds an index');
+	my ($gate, $id) = held_import();
+	my $waiter = waiter("SELECT status FROM ml_wait($id)");
+	my $builder = builder($command);
 	open_gate($gate);
 	my ($row, $error) = $waiter->finish;
 	like($error, qr/ERROR:  40P01: deadlock detected.*HINT:  The import goes on\..*ml_load/s, "$command: who waits gives up");
@@ -64,13 +84,9 @@ for my $case ([ 'CREATE INDEX CONCURRENTLY other ON deferred (name)', 'other' ],
 # Where no index was put off, only ANALYZE wants the table, for a moment: that ends by itself, and nobody gives up.
 {
 	sql("TRUNCATE deferred; DROP INDEX other; INSERT INTO deferred VALUES (0, 'a row')");
-	my $gate = close_gate($node);
-	my $id = start_import($node, $path, 'deferred', $options);
-	poll($node, "SELECT count(*) >= 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted", 'the import is held up');
-	my $waiter = in_session($node, "SELECT status FROM ml_wait($id)");
-	poll($node, "SELECT count(*) = 1 $waiting AND query LIKE '%ml\\_wait%'", 'a session waits');
-	my $builder = in_session($node, 'CREATE INDEX CONCURRENTLY other ON deferred (name)');
-	poll($node, "SELECT count(*) = 1 $waiting AND query LIKE '%CONCURRENTLY%'", 'another one builds an index');
+	my ($gate, $id) = held_import();
+	my $waiter = waiter("SELECT status FROM ml_wait($id)");
+	my $builder = builder('CREATE INDEX CONCURRENTLY other ON deferred (name)');
 	open_gate($gate);
 	is(join(' ', $waiter->finish), 'Completed ', 'ANALYZE wants the table for a moment: who waits does not give up');
 	is(($builder->finish)[1], '', '... nor who builds');
@@ -87,8 +103,7 @@ for my $isolation ('read committed', 'serializable')
 	$loader->query_safe("SET default_transaction_isolation = '$isolation'");
 	$loader->query_until(qr/^$/, "CALL ml_load('$path', 'deferred', $options);\nSELECT 'loaded' AS done;\n");
 	poll($node, "SELECT count(*) >= 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted", 'the import is held up');
-	my $builder = in_session($node, 'CREATE INDEX CONCURRENTLY other ON deferred (name)');
-	poll($node, "SELECT count(*) = 1 $waiting AND query LIKE '%CONCURRENTLY%'", 'another one builds an index');
+	my $builder = builder('CREATE INDEX CONCURRENTLY other ON deferred (name)');
 	open_gate($gate);
 	is(($builder->finish)[1], '', "ml_load under $isolation: who builds an index is not held up");
 	$loader->query_until(qr/loaded/, "\n");
@@ -100,11 +115,8 @@ for my $isolation ('read committed', 'serializable')
 # Who has locked the table, and waits for an import into it.
 {
 	sql('TRUNCATE deferred; DROP INDEX other');
-	my $gate = close_gate($node);
-	my $id = start_import($node, $path, 'deferred', $options);
-	poll($node, "SELECT count(*) >= 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted", 'the import is held up');
-	my $waiter = in_session($node, "BEGIN; LOCK TABLE deferred IN SHARE UPDATE EXCLUSIVE MODE; SELECT status FROM ml_wait($id)");
-	poll($node, "SELECT count(*) = 1 $waiting AND query LIKE '%ml\\_wait%'", 'a session waits with a lock');
+	my ($gate, $id) = held_import();
+	my $waiter = waiter("BEGIN; LOCK TABLE deferred IN SHARE UPDATE EXCLUSIVE MODE; SELECT status FROM ml_wait($id)");
 	open_gate($gate);
 	like(($waiter->finish)[1], qr/ERROR:  40P01: deadlock detected/, 'who waits with a lock on the table gives up');
 	all_in($id, 'deferred');
@@ -127,8 +139,7 @@ $node->restart;
 	is(sql("SELECT status FROM uploaded_files WHERE id = $queued"), 'Queued', 'another import is queued');
 	my $waiter = in_session($node, "SELECT status FROM ml_wait($queued)");
 	poll($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'SELECT status FROM ml\\_wait($queued)' AND state = 'active'", 'a session waits for it');
-	my $builder = in_session($node, 'CREATE INDEX CONCURRENTLY other ON deferred (name)');
-	poll($node, "SELECT count(*) = 1 $waiting AND query LIKE '%CONCURRENTLY%'", 'another one builds an index');
+	my $builder = builder('CREATE INDEX CONCURRENTLY other ON deferred (name)');
 	open_gate($gate);
 	like(($waiter->finish)[1], qr/ERROR:  40P01: deadlock detected/, 'who waits for a queued import gives up');
 	is(($builder->finish)[1], '', '... and not who builds');
