@@ -3,31 +3,319 @@
  */
 #pragma once
 
-#if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 160000
-#error "movielens_ingest supports PostgreSQL 15; other versions have not been compiled and tested yet"
+#if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 200000
+#error "movielens_ingest supports PostgreSQL 15 to 19; other versions have not been compiled and tested yet"
 #endif
 
 namespace movielens_ingest::pg {
 
 /* All configuration variables of this process, and how many there are. */
 inline config_generic **configuration_variables(int *count) {
+#if PG_VERSION_NUM >= 160000
+    return get_guc_variables(count);
+#else
     *count = GetNumConfigOptions();
     return get_guc_variables();
+#endif
 }
 
-/*
- * The walkers of nodeFuncs.h. In C, the empty parentheses of their parameter stand for any parameters; in C++ for none.
- */
 using NodeWalker = bool (*)(Node *node, void *context);
 
-inline bool (*untyped(NodeWalker walker))() {
+#if PG_VERSION_NUM >= 160000
+inline NodeWalker walker_of_core(NodeWalker walker) { return walker; }
+#else
+/* In C, the empty parentheses of a walker's parameter in nodeFuncs.h stand for any parameters; in C++ for none. */
+inline bool (*walker_of_core(NodeWalker walker))() {
     return reinterpret_cast<bool (*)()>(reinterpret_cast<void (*)()>(walker));
 }
+#endif
 inline bool walk_query(Query *query, NodeWalker walker, void *context, int flags) {
-    return query_tree_walker(query, untyped(walker), context, flags);
+    return query_tree_walker(query, walker_of_core(walker), context, flags);
 }
 inline bool walk_expression(Node *node, NodeWalker walker, void *context) {
-    return expression_tree_walker(node, untyped(walker), context);
+    return expression_tree_walker(node, walker_of_core(walker), context);
+}
+
+#if PG_VERSION_NUM >= 160000
+using MainFile = RelFileLocator;
+inline MainFile main_file(Relation relation) { return relation->rd_locator; }
+inline bool same_main_file(const MainFile &a, const MainFile &b) { return RelFileLocatorEquals(a, b); }
+#else
+using MainFile = RelFileNode;
+inline MainFile main_file(Relation relation) { return relation->rd_node; }
+inline bool same_main_file(const MainFile &a, const MainFile &b) { return RelFileNodeEquals(a, b); }
+#endif
+
+inline const char *path_of_main_fork(Relation relation) {
+#if PG_VERSION_NUM >= 180000
+    return pstrdup(relpathperm(relation->rd_locator, MAIN_FORKNUM).str);
+#else
+    return relpathperm(main_file(relation), MAIN_FORKNUM);
+#endif
+}
+
+inline bool owns_table(Oid table) {
+#if PG_VERSION_NUM >= 160000
+    return object_ownercheck(RelationRelationId, table, GetUserId());
+#else
+    return pg_class_ownercheck(table, GetUserId());
+#endif
+}
+
+inline AclResult check_usage_of_schema(Oid schema) {
+#if PG_VERSION_NUM >= 160000
+    return object_aclcheck(NamespaceRelationId, schema, GetUserId(), ACL_USAGE);
+#else
+    return pg_namespace_aclcheck(schema, GetUserId(), ACL_USAGE);
+#endif
+}
+
+inline bool owns_database(Oid database) {
+#if PG_VERSION_NUM >= 160000
+    return object_ownercheck(DatabaseRelationId, database, GetUserId());
+#else
+    return pg_database_ownercheck(database, GetUserId());
+#endif
+}
+
+/* VACUUM, ANALYZE and their like. */
+inline bool may_maintain_table(Oid table) {
+#if PG_VERSION_NUM >= 170000
+    return pg_class_aclcheck(table, GetUserId(), ACL_MAINTAIN) == ACLCHECK_OK;
+#else
+    return owns_table(table);
+#endif
+}
+
+/* The target of an INSERT in a range table, and what the INSERT needs. */
+struct InsertTarget {
+    List *range_table;
+    List *permissions; /* from 16 on; before they stand in the entry */
+};
+
+inline InsertTarget require_insert_of(RangeTblEntry *entry, Bitmapset *columns) {
+#if PG_VERSION_NUM >= 160000
+    InsertTarget target = {list_make1(entry), NIL};
+    RTEPermissionInfo *info = addRTEPermissionInfo(&target.permissions, entry);
+    info->requiredPerms = ACL_INSERT;
+    info->insertedCols = columns;
+    return target;
+#else
+    entry->requiredPerms = ACL_INSERT;
+    entry->insertedCols = columns;
+    return {list_make1(entry), NIL};
+#endif
+}
+
+/* entry: what the parser's state has of the target of an INSERT, which has given it no permission to ask for. */
+inline void set_range_table(Query *query, ParseState *state, [[maybe_unused]] RangeTblEntry *entry,
+                            Bitmapset *columns) {
+    query->rtable = state->p_rtable;
+#if PG_VERSION_NUM >= 160000
+    query->rteperminfos = state->p_rteperminfos;
+    RTEPermissionInfo *info = getRTEPermissionInfo(query->rteperminfos, entry);
+    info->requiredPerms = ACL_INSERT;
+    info->insertedCols = columns;
+#else
+    entry->requiredPerms = ACL_INSERT;
+    entry->insertedCols = columns;
+#endif
+}
+
+inline PlannedStmt *plan_query_of(Query *query, const char *text) {
+#if PG_VERSION_NUM >= 190000
+    return pg_plan_query(query, text, CURSOR_OPT_PARALLEL_OK, nullptr, nullptr);
+#else
+    return pg_plan_query(query, text, CURSOR_OPT_PARALLEL_OK, nullptr);
+#endif
+}
+
+inline void check_insert_permission(const InsertTarget &target) {
+#if PG_VERSION_NUM >= 160000
+    (void)ExecCheckPermissions(target.range_table, target.permissions, true);
+#else
+    (void)ExecCheckRTPerms(target.range_table, true);
+#endif
+}
+
+inline void init_range_table(EState *estate, const InsertTarget &target) {
+#if PG_VERSION_NUM >= 180000
+    ExecInitRangeTable(estate, target.range_table, target.permissions, bms_make_singleton(1));
+#elif PG_VERSION_NUM >= 160000
+    ExecInitRangeTable(estate, target.range_table, target.permissions);
+#else
+    ExecInitRangeTable(estate, target.range_table);
+#endif
+}
+
+inline void check_insert_into(ResultRelInfo *relinfo) {
+#if PG_VERSION_NUM >= 180000
+    CheckValidResultRel(relinfo, CMD_INSERT, ONCONFLICT_NONE, NIL);
+#elif PG_VERSION_NUM >= 170000
+    CheckValidResultRel(relinfo, CMD_INSERT, NIL);
+#else
+    CheckValidResultRel(relinfo, CMD_INSERT);
+#endif
+}
+
+inline void reindex_one(Oid index, char persistence, const ReindexParams *params) {
+#if PG_VERSION_NUM >= 170000
+    reindex_index(nullptr, index, false, persistence, params);
+#else
+    reindex_index(index, false, persistence, const_cast<ReindexParams *>(params));
+#endif
+}
+
+inline void insert_index_tuples_speculatively(ResultRelInfo *relinfo, TupleTableSlot *slot, EState *estate,
+                                              bool *conflict) {
+#if PG_VERSION_NUM >= 190000
+    list_free(ExecInsertIndexTuples(relinfo, estate, EIIT_NO_DUPE_ERROR, slot, NIL, conflict));
+#elif PG_VERSION_NUM >= 160000
+    list_free(ExecInsertIndexTuples(relinfo, slot, estate, false, true, conflict, NIL, false));
+#else
+    list_free(ExecInsertIndexTuples(relinfo, slot, estate, false, true, conflict, NIL));
+#endif
+}
+
+inline bool check_index_constraints(ResultRelInfo *relinfo, TupleTableSlot *slot, EState *estate, ItemPointer conflict,
+                                    List *arbiters) {
+#if PG_VERSION_NUM >= 180000
+    ItemPointerData invalid;
+    ItemPointerSetInvalid(&invalid);
+    return ExecCheckIndexConstraints(relinfo, slot, estate, conflict, &invalid, arbiters);
+#else
+    return ExecCheckIndexConstraints(relinfo, slot, estate, conflict, arbiters);
+#endif
+}
+
+inline void init_generated(ResultRelInfo *relinfo, EState *estate) {
+#if PG_VERSION_NUM >= 180000
+    ExecInitGenerated(relinfo, estate, CMD_INSERT);
+#else
+    ExecInitStoredGenerated(relinfo, estate, CMD_INSERT);
+#endif
+}
+
+inline ExprState **generated_expressions(ResultRelInfo *relinfo) {
+#if PG_VERSION_NUM >= 160000
+    return relinfo->ri_GeneratedExprsI;
+#else
+    return relinfo->ri_GeneratedExprs;
+#endif
+}
+
+inline TableScanDesc begin_scan(Relation table, Snapshot snapshot) {
+#if PG_VERSION_NUM >= 190000
+    return table_beginscan(table, snapshot, 0, nullptr, 0);
+#else
+    return table_beginscan(table, snapshot, 0, nullptr);
+#endif
+}
+
+/* 0x1F, 1_000: from 16 on the input functions of integers take more than our core knows. */
+constexpr bool kIntegersHaveMoreForms = PG_VERSION_NUM >= 160000;
+
+/* What a buffer must be locked with to be written out: from 19 on nobody may set hint bits meanwhile. */
+#if PG_VERSION_NUM >= 190000
+constexpr auto kLockToFlush = BUFFER_LOCK_SHARE_EXCLUSIVE;
+#else
+constexpr auto kLockToFlush = BUFFER_LOCK_SHARE;
+#endif
+
+/* From 19 on heap_multi_insert() and its redo do so with every page that is not frozen. */
+inline void mark_prunable([[maybe_unused]] Page page, [[maybe_unused]] TransactionId xid) {
+#if PG_VERSION_NUM >= 190000
+    PageSetPrunable(page, xid);
+#endif
+}
+
+inline void finalize_description([[maybe_unused]] TupleDesc desc) {
+#if PG_VERSION_NUM >= 190000
+    TupleDescFinalize(desc);
+#endif
+}
+
+#if PG_VERSION_NUM >= 180000
+inline bool is_enforced(const ConstrCheck *check) { return check->ccenforced; }
+inline Node *with_generated(Node *expression, Relation relation) {
+    return expand_generated_columns_in_expr(expression, relation, 1);
+}
+inline bool is_virtual(const FormData_pg_attribute *attribute) {
+    return attribute->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL;
+}
+inline bool has_virtual(const TupleConstr *constraints) {
+    return constraints != nullptr && constraints->has_generated_virtual;
+}
+inline bool has_period(const FormData_pg_constraint *constraint) { return constraint->conperiod; }
+#else
+inline bool is_enforced(const ConstrCheck *) { return true; }
+inline Node *with_generated(Node *expression, Relation) { return expression; }
+inline bool is_virtual(const FormData_pg_attribute *) { return false; }
+inline bool has_virtual(const TupleConstr *) { return false; }
+inline bool has_period(const FormData_pg_constraint *) { return false; }
+#endif
+
+inline bool lock_held(const LOCKTAG *tag, LOCKMODE mode) {
+#if PG_VERSION_NUM >= 170000
+    return LockHeldByMe(tag, mode, false);
+#else
+    return LockHeldByMe(tag, mode);
+#endif
+}
+
+/* A session's lock, without waiting: what the lock table has no room for is not taken, and raises nothing. */
+inline void acquire_if_there_is_memory(const LOCKTAG *tag, LOCKMODE mode) {
+#if PG_VERSION_NUM >= 180000
+    (void)LockAcquireExtended(tag, mode, true, true, false, nullptr, false);
+#else
+    (void)LockAcquireExtended(tag, mode, true, true, false, nullptr);
+#endif
+}
+
+/* As statement_timeout, which ends only statements of clients. */
+inline void lift_transaction_timeout() {
+#if PG_VERSION_NUM >= 170000
+    SetConfigOption("transaction_timeout", "0", PGC_USERSET, PGC_S_SESSION);
+#endif
+}
+
+inline LocalTransactionId local_xid(const PGPROC *process) {
+#if PG_VERSION_NUM >= 170000
+    return process->vxid.lxid;
+#else
+    return process->lxid;
+#endif
+}
+
+inline int number_of(const PGPROC *process) {
+#if PG_VERSION_NUM >= 170000
+    return static_cast<int>(GetNumberFromPGProc(process));
+#else
+    return process->pgprocno;
+#endif
+}
+
+inline MinimalTuple form_minimal_tuple(TupleDesc desc, Datum *values, bool *nulls) {
+#if PG_VERSION_NUM >= 180000
+    return heap_form_minimal_tuple(desc, values, nulls, 0);
+#else
+    return heap_form_minimal_tuple(desc, values, nulls);
+#endif
+}
+
+#if PG_VERSION_NUM >= 170000
+constexpr uint32 kWaitForQueue = WAIT_EVENT_MESSAGE_QUEUE_RECEIVE;
+#else
+constexpr uint32 kWaitForQueue = WAIT_EVENT_MQ_RECEIVE;
+#endif
+
+/* From 19 on there is no list of them. */
+inline bool has_free_buffer() {
+#if PG_VERSION_NUM >= 190000
+    return false;
+#else
+    return have_free_buffer();
+#endif
 }
 
 } // namespace movielens_ingest::pg

@@ -36,9 +36,7 @@ bool is_wanted(const Import *import) {
 }
 
 /* Must be asked before a lock that shuts others out is taken, and again with it. */
-bool may_lock(Oid target) {
-    return get_rel_relkind(target) == RELKIND_RELATION && pg_class_ownercheck(target, GetUserId());
-}
+bool may_lock(Oid target) { return get_rel_relkind(target) == RELKIND_RELATION && owns_table(target); }
 
 /* Triggers of the user's own may look for rows of the table by an index. */
 bool has_trigger(Relation target) {
@@ -121,7 +119,7 @@ bool is_empty(Relation table) {
         return false;
     }
     Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
-    TableScanDesc scan = table_beginscan(table, snapshot, 0, nullptr);
+    TableScanDesc scan = begin_scan(table, snapshot);
     const bool empty = heap_getnext(scan, ForwardScanDirection) == nullptr;
     table_endscan(scan);
     UnregisterSnapshot(snapshot);
@@ -254,7 +252,7 @@ void build_index(void *argument) {
     const int guc_level = NewGUCNestLevel();
     const int helpers = take_helpers(build, permits);
     limit_sort_memory(build->target, build->index);
-    reindex_index(build->index, false, get_rel_persistence(build->index), &params);
+    reindex_one(build->index, get_rel_persistence(build->index), &params);
     for (int i = 0; i < helpers; i++) {
         give_back_permit(&permits[i], PermitLife::Transaction);
     }

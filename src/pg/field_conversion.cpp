@@ -23,6 +23,9 @@ Converted judge(Verdict verdict, const char *type, const char *out_of_range, cor
     case Verdict::Value:
         return Converted::Value;
     case Verdict::Invalid:
+        if (kIntegersHaveMoreForms && out_of_range == kIntegerOutOfRange) {
+            break;
+        }
         return refuse(why, ERRCODE_INVALID_TEXT_REPRESENTATION,
                       psprintf(_("invalid input syntax for type %s: \"%s\""), type, pnstrdup(field.data, field.size)));
     case Verdict::OutOfRange:

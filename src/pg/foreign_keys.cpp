@@ -28,6 +28,9 @@ const char *only_by_trigger(Relation target, const ForeignKey *key) {
     if (get_rel_relkind(key->referenced) != RELKIND_RELATION) {
         return "a foreign key references a partitioned table";
     }
+    if (key->period) {
+        return "a foreign key has a PERIOD";
+    }
     for (int i = 0; i < key->count; i++) {
         const Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(target), key->columns[i] - 1);
         Oid left;
@@ -75,6 +78,7 @@ ForeignKey *read_foreign_key(Relation target, const Trigger *trigger) {
     key->constraint = trigger->tgconstraint;
     key->name = pstrdup(NameStr(constraint->conname));
     key->referenced = constraint->confrelid;
+    key->period = has_period(constraint);
     key->match_full = constraint->confmatchtype == FKCONSTR_MATCH_FULL;
     DeconstructFkConstraintRow(tuple, &key->count, key->columns, key->referenced_columns, key->operators, nullptr,
                                nullptr, nullptr, nullptr);

@@ -23,6 +23,7 @@ struct ForeignKey {
     int16 referenced_columns[INDEX_MAX_KEYS];
     Oid operators[INDEX_MAX_KEYS]; /* referenced = referencing */
     bool match_full;
+    bool period;   /* temporal, from 18 on */
     bool integers; /* one column; see key_set.hpp */
 };
 

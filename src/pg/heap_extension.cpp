@@ -30,7 +30,7 @@ Buffer lock_block_behind_end(Relation heap, BlockNumber block, BufferAccessStrat
 
 /* The file of the segment that a block is in: _mdfd_segpath(). */
 const char *segment_path(Relation heap, BlockNumber block) {
-    const char *path = relpathperm(heap->rd_node, MAIN_FORKNUM);
+    const char *path = path_of_main_fork(heap);
     const auto segment = block / static_cast<BlockNumber>(RELSEG_SIZE);
 
     return segment == 0 ? path : psprintf("%s.%u", path, segment);

@@ -101,6 +101,7 @@ Size fill_page(const Appending *appending, Page page, BlockNumber block, const P
         next += size;
     }
     header->pd_upper = static_cast<LocationIndex>(upper);
+    mark_prunable(page, appending->xid);
     header->pd_lower = static_cast<LocationIndex>(SizeOfPageHeaderData +
                                                   sizeof(ItemIdData) * static_cast<Size>(of_page->to - of_page->from));
     return static_cast<Size>(next - wal);
@@ -188,7 +189,7 @@ void append_pages(Relation heap, HeapTuple *tuples, int count, CommandId command
         const int made = make_pages(&appending, done, count, pages, most_pages());
         CHECK_FOR_INTERRUPTS();
         /* Buffers that are free are nobody's loss, and need not be written yet. */
-        const bool in_ring = !have_free_buffer();
+        const bool in_ring = !has_free_buffer();
         if (in_ring) {
             write_out_filled(heap, ring);
         }

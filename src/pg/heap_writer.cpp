@@ -67,7 +67,7 @@ Insertion *HeapWriter::begin(RecordRange *range) {
 
     insertion->range = range;
     insertion->estate = CreateExecutorState();
-    ExecInitRangeTable(insertion->estate, list_make1(insert_entry(target_, columns_)));
+    init_range_table(insertion->estate, insert_target(target_, columns_));
     insertion->relinfo = makeNode(ResultRelInfo);
     ExecInitResultRelation(insertion->estate, insertion->relinfo, 1);
     ExecOpenIndices(insertion->relinfo, range->singly);

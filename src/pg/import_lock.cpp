@@ -59,29 +59,29 @@ LOCKTAG tending_lock(Oid files) {
 }
 
 void hold_lock(LOCKTAG tag) {
-    if (!LockHeldByMe(&tag, kLiving)) {
+    if (!lock_held(&tag, kLiving)) {
         (void)LockAcquire(&tag, kLiving, true, false);
     }
 }
 
 bool hold_lock_now(LOCKTAG tag) {
-    return LockHeldByMe(&tag, kLiving) || LockAcquire(&tag, kLiving, true, true) != LOCKACQUIRE_NOT_AVAIL;
+    return lock_held(&tag, kLiving) || LockAcquire(&tag, kLiving, true, true) != LOCKACQUIRE_NOT_AVAIL;
 }
 
 void release_lock(LOCKTAG tag) {
-    if (LockHeldByMe(&tag, kLiving)) {
+    if (lock_held(&tag, kLiving)) {
         (void)LockRelease(&tag, kLiving, true);
     }
 }
 
 void hold_lock_beside(LOCKTAG tag, bool wait) {
-    if (!LockHeldByMe(&tag, kBeside)) {
+    if (!lock_held(&tag, kBeside)) {
         (void)LockAcquire(&tag, kBeside, true, !wait);
     }
 }
 
 void release_lock_beside(LOCKTAG tag) {
-    if (LockHeldByMe(&tag, kBeside)) {
+    if (lock_held(&tag, kBeside)) {
         (void)LockRelease(&tag, kBeside, true);
     }
 }

@@ -58,7 +58,7 @@ bool ends_by_itself(const Ledger *ledger, const VisibleImport *import) {
 }
 
 /* Of two that wait for each other in the end, we are the one who gives up: the import goes on. */
-pg_attribute_noreturn() void raise_deadlock(ErrorData *error) {
+[[noreturn]] void raise_deadlock(ErrorData *error) {
     error->hint = pstrdup("The import goes on. Wait for it again in a transaction that has no locks; CALL ml_load() "
                           "waits without a snapshot, which CREATE INDEX CONCURRENTLY would wait for.");
     ReThrowError(error);

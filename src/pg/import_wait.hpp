@@ -20,7 +20,7 @@ WaitEnd wait_for_import(const Ledger *ledger, VisibleImport *import, TimestampTz
 bool import_is_alive(const Ledger *ledger, const VisibleImport *import);
 
 /* Raises 42704. */
-pg_attribute_noreturn() void raise_unknown_import(int64 id);
+[[noreturn]] void raise_unknown_import(int64 id);
 /* Raises 55000 for an import that the current transaction has made. */
 void require_committed_import(int64 id);
 /* Raises 55000 in a process that loads a batch itself, for an import of that batch. */

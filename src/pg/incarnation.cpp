@@ -28,7 +28,7 @@ uint64 hash_directory() {
 
 const char *describe_incarnation() {
     return psprintf("{\"system\": \"" UINT64_FORMAT
-                    "\", \"database\": %u, \"timeline\": %u, \"directory\": \"%016" INT64_MODIFIER "x\"}",
+                    "\", \"database\": %u, \"timeline\": %u, \"directory\": \"%016" PRIx64 "\"}",
                     GetSystemIdentifier(), MyDatabaseId, GetWALInsertionTimeLine(), hash_directory());
 }
 

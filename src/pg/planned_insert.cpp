@@ -48,12 +48,10 @@ Query *insert_query(const Planning *planning) {
     RangeTblEntry *entry =
         addRangeTableEntryForRelation(state, planning->target, AccessShareLock, nullptr, false, false)->p_rte;
     entry->rellockmode = RowExclusiveLock;
-    entry->requiredPerms = ACL_INSERT;
-    entry->insertedCols = bms_copy(planning->columns);
     query->commandType = CMD_INSERT;
     query->querySource = QSRC_ORIGINAL;
     query->canSetTag = true;
-    query->rtable = state->p_rtable;
+    set_range_table(query, state, entry, bms_copy(planning->columns));
     query->resultRelation = list_length(query->rtable);
     query->jointree = makeFromExpr(NIL, nullptr);
     query->targetList = parameters(planning);
@@ -114,8 +112,7 @@ void plan_query(void *argument) {
     }
     PushActiveSnapshot(GetTransactionSnapshot());
     const PlannedStmt *plan =
-        pg_plan_query(linitial_node(Query, queries), psprintf("INSERT INTO %s", qualified_name(planning->target)),
-                      CURSOR_OPT_PARALLEL_OK, nullptr);
+        plan_query_of(linitial_node(Query, queries), psprintf("INSERT INTO %s", qualified_name(planning->target)));
     PopActiveSnapshot();
 
     const MemoryContext context = MemoryContextSwitchTo(planning->context);

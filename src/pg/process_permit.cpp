@@ -169,7 +169,7 @@ void give_back_all(int, Datum) {
 void hold_waiting(Oid role) {
     const LOCKTAG tag = lock_tag(role, kWaits);
 
-    if (!LockHeldByMe(&tag, kHeld)) {
+    if (!lock_held(&tag, kHeld)) {
         (void)LockAcquire(&tag, kHeld, true, true);
     }
 }
@@ -177,7 +177,7 @@ void hold_waiting(Oid role) {
 void release_waiting(Oid role) {
     const LOCKTAG tag = lock_tag(role, kWaits);
 
-    if (LockHeldByMe(&tag, kHeld)) {
+    if (lock_held(&tag, kHeld)) {
         (void)LockRelease(&tag, kHeld, true);
     }
 }
@@ -186,7 +186,7 @@ void release_waiting(Oid role) {
 bool somebody_waits() {
     const LOCKTAG tag = lock_tag(InvalidOid, kWaits);
 
-    if (LockHeldByMe(&tag, kHeld)) {
+    if (lock_held(&tag, kHeld)) {
         return true;
     }
     if (LockAcquire(&tag, ShareLock, true, true) == LOCKACQUIRE_NOT_AVAIL) {
@@ -274,7 +274,7 @@ void give_back_permit(const ProcessPermit *permit, PermitLife life) {
     if (life == PermitLife::Process) {
         forget_held(permit);
     }
-    if (LockHeldByMe(&tag, kHeld)) {
+    if (lock_held(&tag, kHeld)) {
         (void)LockRelease(&tag, kHeld, life == PermitLife::Process);
     }
 }
@@ -292,10 +292,10 @@ void hold_permits_again() {
     for (int i = 0; i < held_count; i++) {
         const LOCKTAG tag = permit_tag(&held[i]);
 
-        if (!LockHeldByMe(&tag, kHeld)) {
+        if (!lock_held(&tag, kHeld)) {
             may_be_too_many = true;
             /* No error here, where one is being handled: without memory for the lock, the next abort tries again. */
-            (void)LockAcquireExtended(&tag, kHeld, true, true, false, nullptr);
+            acquire_if_there_is_memory(&tag, kHeld);
         }
     }
 }

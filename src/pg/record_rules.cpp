@@ -33,7 +33,7 @@ bool check_not_null(const RecordRules *rules, const bool *nulls, Refusal *why) {
     for (int i = 0; i < desc->natts; i++) {
         const Form_pg_attribute attribute = TupleDescAttr(desc, i);
 
-        if (attribute->attnotnull && nulls[i] &&
+        if (attribute->attnotnull && nulls[i] && !is_virtual(attribute) &&
             !bms_is_member(i + 1 - FirstLowInvalidHeapAttributeNumber, rules->unknown)) {
             *why = refusal(rules, ERRCODE_NOT_NULL_VIOLATION,
                            psprintf(_("null value in column \"%s\" of relation \"%s\" violates not-null constraint"),
@@ -51,7 +51,7 @@ bool check_constraints(const RecordRules *rules, Refusal *why) {
     econtext->ecxt_scantuple = rules->slot;
     for (int i = 0; i < rules->check_count; i++) {
         /* Null is a pass, of the expression or of its value. */
-        if (!ExecCheck(rules->checks[i], econtext)) {
+        if (rules->checks[i] != nullptr && !ExecCheck(rules->checks[i], econtext)) {
             *why = refusal(rules, ERRCODE_CHECK_VIOLATION,
                            psprintf(_("new row for relation \"%s\" violates check constraint \"%s\""),
                                     RelationGetRelationName(rules->target),
@@ -78,11 +78,11 @@ bool depends_on(Node *expression, const Bitmapset *columns) {
 void prepare_generated(RecordRules *rules, const Bitmapset *left_out) {
     const TupleDesc desc = RelationGetDescr(rules->target);
 
-    ExecInitStoredGenerated(rules->relinfo, rules->estate, CMD_INSERT);
+    init_generated(rules->relinfo, rules->estate);
     for (int i = 0; i < desc->natts && !bms_is_empty(left_out); i++) {
         if (TupleDescAttr(desc, i)->attgenerated != '\0' &&
             depends_on(build_column_default(rules->target, i + 1), left_out)) {
-            rules->relinfo->ri_GeneratedExprs[i] = nullptr; /* the column keeps what it has */
+            generated_expressions(rules->relinfo)[i] = nullptr; /* the column keeps what it has */
             rules->unknown = bms_add_member(rules->unknown, i + 1 - FirstLowInvalidHeapAttributeNumber);
         }
     }
@@ -119,7 +119,10 @@ RecordRules *make_record_rules(Relation target, const Bitmapset *columns, const 
     }
     rules->checks = static_cast<ExprState **>(palloc0(sizeof(ExprState *) * Max(rules->check_count, 1)));
     for (int i = 0; i < rules->check_count; i++) {
-        auto *expression = static_cast<Node *>(stringToNode(constraints->check[i].ccbin));
+        if (!is_enforced(&constraints->check[i])) {
+            continue;
+        }
+        Node *expression = with_generated(static_cast<Node *>(stringToNode(constraints->check[i].ccbin)), target);
         if (!depends_on(expression, rules->unknown)) {
             rules->checks[i] = ExecPrepareExpr(reinterpret_cast<Expr *>(expression), estate);
         }

@@ -176,8 +176,8 @@ int find_unreferenced(Relation target, const ForeignKey *key, int key_count, Hea
     ReferencedKeys *keys = referenced_keys(target, key);
 
     Assert(GetCurrentTransactionNestLevel() == 1);
-    if (keys->asked_in != MyProc->lxid) {
-        keys->asked_in = MyProc->lxid;
+    if (keys->asked_in != local_xid(MyProc)) {
+        keys->asked_in = local_xid(MyProc);
         keys->share = keys->share || take_share(keys->referenced);
     }
     const bool written = written_here(keys->referenced);

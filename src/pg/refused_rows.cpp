@@ -54,7 +54,7 @@ MinimalTuple form_refused_row(TupleDesc desc, const Reject *reject) {
     if (reject->raw.bytes != nullptr) {
         set(kRawBytes, PointerGetDatum(reject->raw.bytes));
     }
-    return heap_form_minimal_tuple(desc, values, nulls);
+    return form_minimal_tuple(desc, values, nulls);
 }
 
 RefusedRows *make_refused_rows(TupleDesc desc) {

@@ -54,7 +54,7 @@ SeatVisit sit_down(dsm_handle seat);
 /* The leader has connected: should it die, another one can do so in its name. */
 void bequeath_seat();
 /* Ends the process, and lets another one lead in its place. */
-pg_attribute_noreturn() void hand_over_seat(const LeaderArguments *next);
+[[noreturn]] void hand_over_seat(const LeaderArguments *next);
 /* Nobody is to come after this process, which is about to end. */
 void give_up_seat();
 

@@ -21,6 +21,7 @@ bool stays_behind(const char *name) {
         "transaction_deferrable",
         "transaction_isolation",
         "transaction_read_only",
+        "transaction_timeout", /* see identity.cpp */
     };
 
     for (const char *const stays : names) {

@@ -25,7 +25,7 @@ SharedBatch *create_shared_batch(int slots, Oid files, int64 batch_id, dsm_handl
     batch->id = batch_id;
     batch->files = files;
     batch->leader_pid = MyProcPid;
-    batch->leader_pgprocno = MyProc->pgprocno;
+    batch->leader_pgprocno = number_of(MyProc);
     ConditionVariableInit(&batch->changed);
     SpinLockInit(&batch->mutex);
     batch->slots = slots;

@@ -28,8 +28,8 @@ int find_conflict(const Insertion *insertion) {
         const IndexInfo *info = relinfo->ri_IndexRelationInfo[i];
 
         if (info->ii_Unique && info->ii_ReadyForInserts &&
-            !ExecCheckIndexConstraints(insertion->relinfo, insertion->slot, insertion->estate, &conflict,
-                                       list_make1_oid(RelationGetRelid(relinfo->ri_IndexRelationDescs[i])))) {
+            !check_index_constraints(insertion->relinfo, insertion->slot, insertion->estate, &conflict,
+                                     list_make1_oid(RelationGetRelid(relinfo->ri_IndexRelationDescs[i])))) {
             return i;
         }
     }
@@ -56,7 +56,7 @@ bool insert_speculatively(Insertion *insertion, int record) {
         conflict = false;
         const uint32 token = SpeculativeInsertionLockAcquire(xid);
         table_tuple_insert_speculative(relinfo->ri_RelationDesc, slot, insertion->command_id, 0, nullptr, token);
-        list_free(ExecInsertIndexTuples(relinfo, slot, insertion->estate, false, true, &conflict, NIL));
+        insert_index_tuples_speculatively(relinfo, slot, insertion->estate, &conflict);
         table_tuple_complete_speculative(relinfo->ri_RelationDesc, slot, token, !conflict);
         SpeculativeInsertionLockRelease(xid);
         CHECK_FOR_INTERRUPTS();

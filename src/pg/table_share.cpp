@@ -37,7 +37,7 @@ bool take_in_a_moment(LOCKTAG *tag) {
         return true;
     }
     /* The error may come when the lock has just been granted; the rollback of a subtransaction leaves a session's. */
-    if (LockHeldByMe(tag, ShareLock)) {
+    if (lock_held(tag, ShareLock)) {
         (void)LockRelease(tag, ShareLock, true);
     }
     if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE && error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED) {
@@ -87,8 +87,8 @@ bool share_is_wanted(Oid table) {
 bool written_here(Oid table) {
     const LOCKTAG tag = tag_of(table);
 
-    return LockHeldByMe(&tag, RowExclusiveLock) || LockHeldByMe(&tag, ShareRowExclusiveLock) ||
-           LockHeldByMe(&tag, ExclusiveLock) || LockHeldByMe(&tag, AccessExclusiveLock);
+    return lock_held(&tag, RowExclusiveLock) || lock_held(&tag, ShareRowExclusiveLock) ||
+           lock_held(&tag, ExclusiveLock) || lock_held(&tag, AccessExclusiveLock);
 }
 
 } // namespace movielens_ingest::pg

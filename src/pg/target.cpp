@@ -36,7 +36,7 @@ void require_loadable(Relation target) {
     case RELKIND_FOREIGN_TABLE: {
         ResultRelInfo *relinfo = makeNode(ResultRelInfo);
         InitResultRelInfo(relinfo, target, 1, nullptr, 0);
-        CheckValidResultRel(relinfo, CMD_INSERT);
+        check_insert_into(relinfo);
         break;
     }
     case RELKIND_MATVIEW:
@@ -68,7 +68,7 @@ void require_loadable(Relation target) {
  */
 void require_usage(Relation target) {
     const Oid schema = RelationGetNamespace(target);
-    const AclResult result = pg_namespace_aclcheck(schema, GetUserId(), ACL_USAGE);
+    const AclResult result = check_usage_of_schema(schema);
 
     if (result != ACLCHECK_OK) {
         aclcheck_error(result, OBJECT_SCHEMA, get_namespace_name(schema));
@@ -79,7 +79,7 @@ void require_usage(Relation target) {
 void require_insert(Relation target, const char *const *columns, int column_count) {
     Bitmapset *numbers = column_numbers(target, columns, column_count);
 
-    (void)ExecCheckRTPerms(list_make1(insert_entry(target, numbers)), true);
+    check_insert_permission(insert_target(target, numbers));
 }
 
 } // namespace
@@ -143,16 +143,14 @@ Bitmapset *column_numbers(Relation target, const char *const *columns, int colum
     return numbers;
 }
 
-RangeTblEntry *insert_entry(Relation target, const Bitmapset *columns) {
+InsertTarget insert_target(Relation target, const Bitmapset *columns) {
     auto *entry = makeNode(RangeTblEntry);
 
     entry->rtekind = RTE_RELATION;
     entry->relid = RelationGetRelid(target);
     entry->relkind = target->rd_rel->relkind;
     entry->rellockmode = RowExclusiveLock;
-    entry->requiredPerms = ACL_INSERT;
-    entry->insertedCols = bms_copy(columns);
-    return entry;
+    return require_insert_of(entry, bms_copy(columns));
 }
 
 bool has_insert_rule(Relation target) {
@@ -171,9 +169,7 @@ bool can_be_analyzed(Oid target) {
     return kind == RELKIND_RELATION || kind == RELKIND_PARTITIONED_TABLE;
 }
 
-bool may_analyze(Oid target) {
-    return pg_class_ownercheck(target, GetUserId()) || pg_database_ownercheck(MyDatabaseId, GetUserId());
-}
+bool may_analyze(Oid target) { return may_maintain_table(target) || owns_database(MyDatabaseId); }
 
 const char *qualified_name(Relation target) {
     /* Imports are compared by it, so it must not depend on a setting of the session. */

@@ -27,7 +27,7 @@ Bitmapset *column_numbers(Relation target, const char *const *columns, int colum
 
 /* The range table entry of an INSERT of these columns: what the executor checks, and what an error may show of a tuple.
  */
-RangeTblEntry *insert_entry(Relation target, const Bitmapset *columns);
+InsertTarget insert_target(Relation target, const Bitmapset *columns);
 
 /* An INSERT may invoke a rule. */
 bool has_insert_rule(Relation target);

@@ -298,6 +298,7 @@ TupleFormer *make_tuple_former(const Import *import, Relation target, TupleShape
     }
     if (shape == TupleShape::Fields) {
         TupleDescInitEntry(former->desc, static_cast<AttrNumber>(natts), "record", INT4OID, -1, 0);
+        finalize_description(former->desc);
         return former;
     }
     former->estate = CreateExecutorState();

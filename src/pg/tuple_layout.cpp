@@ -16,7 +16,8 @@ bool has_rules(Relation target) {
     const TupleConstr *constraints = RelationGetDescr(target)->constr;
 
     return target->rd_rel->relispartition ||
-           (constraints != nullptr && (constraints->num_check > 0 || constraints->has_generated_stored));
+           (constraints != nullptr &&
+            (constraints->num_check > 0 || constraints->has_generated_stored || has_virtual(constraints)));
 }
 
 bool is_any_set(const bool *flags, int count) {
@@ -158,12 +159,12 @@ bool has_null(const TupleLayout *layout, const PlainFields *fields) {
 
 /* Sets the null bitmap, and what pads it. False: there is a null where none may be. */
 bool put_nulls(const TupleLayout *layout, const PlainFields *fields, HeapTupleHeader out) {
-    bits8 *bits = out->t_bits;
+    uint8 *bits = out->t_bits;
 
     memset(bits, 0, layout->header_size_with_nulls - SizeofHeapTupleHeader);
     for (int i = 0; i < layout->natts; i++) {
         if (!is_null(layout, fields, i)) {
-            bits[i >> 3] |= static_cast<bits8>(1U << (static_cast<unsigned>(i) & 7U));
+            bits[i >> 3] |= static_cast<uint8>(1U << (static_cast<unsigned>(i) & 7U));
         } else if (layout->columns[i].not_null) {
             return false;
         }

@@ -239,7 +239,7 @@ bool wait_for_validation_pool(ValidationPool *pool) {
     }
     if (busy) {
         const int events =
-            WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, kLookInterval, WAIT_EVENT_MQ_RECEIVE);
+            WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, kLookInterval, kWaitForQueue);
         ResetLatch(MyLatch);
         CHECK_FOR_INTERRUPTS();
         if ((events & WL_TIMEOUT) != 0) {

@@ -17,7 +17,7 @@ uint64 most_remembered() { return Min(kMostRemembered, static_cast<uint64>(NBuff
 uint64 most_kept() { return most_remembered() / 2; }
 
 /* The blocks of one file that were filled last; the first of them have been written. */
-RelFileNode file;
+MainFile file;
 BlockNumber filled[kMostRemembered];
 uint64 filled_count;
 uint64 written_count;
@@ -26,7 +26,7 @@ uint64 written_count;
 bool write_out(Relation heap, BlockNumber block, BufferAccessStrategy ring) {
     const Buffer buffer = ReadBufferExtended(heap, MAIN_FORKNUM, block, RBM_NORMAL, ring);
 
-    LockBuffer(buffer, BUFFER_LOCK_SHARE);
+    LockBuffer(buffer, kLockToFlush);
     const bool now = !RelationNeedsWAL(heap) || !XLogNeedsFlush(BufferGetLSNAtomic(buffer));
     if (now) {
         FlushOneBuffer(buffer);
@@ -38,8 +38,8 @@ bool write_out(Relation heap, BlockNumber block, BufferAccessStrategy ring) {
 } // namespace
 
 void remember_filled(Relation heap, BlockNumber block) {
-    if (!RelFileNodeEquals(file, heap->rd_node)) {
-        file = heap->rd_node;
+    if (!same_main_file(file, main_file(heap))) {
+        file = main_file(heap);
         written_count = filled_count;
     }
     filled[filled_count++ % kMostRemembered] = block;
@@ -49,7 +49,7 @@ void remember_filled(Relation heap, BlockNumber block) {
 }
 
 void write_out_filled(Relation heap, BufferAccessStrategy ring) {
-    if (!RelFileNodeEquals(file, heap->rd_node)) {
+    if (!same_main_file(file, main_file(heap))) {
         return;
     }
     /* Between two transactions of ours VACUUM may have cut the end of the table off. */

@@ -124,6 +124,9 @@ const char *only_by_spi(Relation target, const char *const *columns, int column_
     if (has_volatile_check(target)) {
         return "it has a volatile check constraint";
     }
+    if (has_virtual(RelationGetDescr(target)->constr)) {
+        return "it has virtual generated columns";
+    }
     choice->self_references = find_self_references_by_set(target);
     choice->foreign_keys = find_foreign_keys(target, &why);
     return why;
