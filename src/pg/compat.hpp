@@ -222,6 +222,13 @@ constexpr auto kLockToFlush = BUFFER_LOCK_SHARE_EXCLUSIVE;
 constexpr auto kLockToFlush = BUFFER_LOCK_SHARE;
 #endif
 
+/* Pages that are given to smgrextend(), which from 16 on asserts that direct I/O could take them (mdextend). */
+#if PG_VERSION_NUM >= 160000
+using BlockForFile = PGIOAlignedBlock;
+#else
+using BlockForFile = PGAlignedBlock;
+#endif
+
 /* From 19 on heap_multi_insert() and its redo do so with every page that is not frozen. */
 inline void mark_prunable([[maybe_unused]] Page page, [[maybe_unused]] TransactionId xid) {
 #if PG_VERSION_NUM >= 190000

@@ -68,7 +68,7 @@ bool reserve_blocks(Relation heap, BlockNumber first, int count) {
 }
 
 void write_zeroes(Relation heap, BlockNumber first, int count) {
-    PGAlignedBlock zeroes;
+    BlockForFile zeroes;
 
     memset(zeroes.data, 0, BLCKSZ);
     for (int i = 0; i < count; i++) {
