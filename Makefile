@@ -151,6 +151,7 @@ help:
 	@echo 'make installcheck    run the regression tests against a running server'
 	@echo 'make test            install what is missing, build, run every test on private servers'
 	@echo '                     (SUITES="unit sanitize fuzz regress isolation tap chaos" and TESTS="name ..." select)'
+	@echo '                     (PG=15 to 19: on that version; PG_CONFIG=...: on a copy of that installation)'
 	@echo 'make test-all        the same and the slow tests'
 	@echo 'make soak            random tables, files and encodings against COPY, for TIME=600 seconds, from SEED=n on'
 	@echo 'make chaos           imports under signals, kills, restarts, locks, full disks, for TIME=600 seconds, from SEED=n on'
@@ -163,17 +164,20 @@ help:
 	@echo 'make demo-stop       stop that server and delete it'
 	@echo 'make clean           remove everything built'
 
+# What was asked for on the command line: a version, an installation, neither. PG_CONFIG in the environment is not meant for tests.
+on_version = test/versions/on '$(PG)' '$(if $(findstring command line,$(origin PG_CONFIG)),$(PG_CONFIG))'
+
 test:
-	@test/run.sh
+	@$(on_version) test/run.sh
 
 test-all:
-	@test/run.sh all
+	@$(on_version) test/run.sh all
 
 soak:
-	@test/soak.sh
+	@$(on_version) test/soak.sh
 
 chaos:
-	@test/chaos.sh
+	@$(on_version) test/chaos.sh
 
 fuzz:
 	@TIME="$(TIME)" test/fuzz.sh

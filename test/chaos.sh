@@ -6,21 +6,20 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 export TIME=${TIME:-600} SEED=${SEED:-$(date +%s)}
-pgxs_test=$build/pg/usr/lib/postgresql/$pg_major/lib/pgxs/src/test
 dir=$build/run/chaos
 small=
 
 trap '[ -z "$small" ] || umount "$small"' EXIT
 
 ready_to_run "$dir"
+tap_environment "$dir" "$dir/ports"
 if [ "$(id -u)" = 0 ] && server_folder "$dir/small" && mount -t tmpfs -o "size=96m,mode=0777" tmpfs "$dir/small"; then
     small=$dir/small
 else
     say "no small file system: the disk is not filled"
 fi
 status=0
-"${as_server_user[@]}" env PATH="$bindir:$PATH" PERL5LIB="$pgxs_test/perl" TESTDIR="$dir" PGPORT=65432 CHAOS_SMALL="$small" \
-    PG_TEST_PORT_DIR="$dir/ports" PG_REGRESS="$pgxs_test/regress/pg_regress" \
+"${as_server_user[@]}" env "${tap_env[@]}" CHAOS_SMALL="$small" \
     perl "$top/test/chaos/chaos.pl" </dev/null 2>&1 >"$dir/chaos.log" || status=$?
 grep -E '^not ok' "$dir/chaos.log" || true
 if grep -hE 'terminated by signal|PANIC|TRAP|leak' "$dir"/tmp_check/log/*.log | grep -vE 'terminated by signal 9: Killed|STATEMENT:'; then

@@ -3,12 +3,16 @@
 
 # Everything below is written for other users to read: the servers' user is not the caller.
 umask 022
-export LC_ALL=C.UTF-8
+# LANG too: PostgreSQL::Test removes LC_ALL, and its clusters have the encoding of what is left.
+export LC_ALL=C.UTF-8 LANG=C.UTF-8
 
-pg_major=15
+# Where the PostgreSQL is that is tested: its pg_config. The host's own unless test/versions/on names another.
+default_major=15
+tested_pg_config=${MOVIELENS_INGEST_PG_CONFIG:-/usr/lib/postgresql/$default_major/bin/pg_config}
+
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 build=$top/build
-bindir=$build/pg/usr/lib/postgresql/$pg_major/bin
+bindir=$build/pg${tested_pg_config%/pg_config}
 jobs=$(nproc)
 
 # A folder that the servers' user may enter, or its programs complain.
@@ -62,39 +66,88 @@ reachable() {
         [ -z "$unread" ]
 }
 
-# Prints the path of a fresh copy of this clone, without what was built, that everybody can read.
+# copy_sources DIR: what this clone has, without what was built, into DIR, for everybody to read.
+copy_sources() {
+    tar -C "$top" --exclude=./build --exclude=./.git --exclude='*.o' --exclude='*.d' --exclude='*.so' -cf - . |
+        tar -C "$1" --no-same-owner -xf -
+    find "$1" -path "$1/build" -prune -o -exec chmod a+rX {} +
+}
+
+# Prints the path of a fresh copy of this clone that everybody can read.
 copy_of_clone() {
     local copy
     copy=$(mktemp -d -p /var/tmp)
-    tar -C "$top" --exclude=./build --exclude=./.git --exclude='*.o' --exclude='*.d' --exclude='*.so' -cf - . |
-        tar -C "$copy" --no-same-owner -xf -
-    chmod -R a+rX "$copy"
+    copy_sources "$copy"
     printf '%s\n' "$copy"
 }
 
-# A private copy of Debian's PostgreSQL. Its programs find each other by relative position, so the copied
-# pg_config reports the copy's folders, and `make install` into it changes no system file.
-private_tree() {
-    local version stamp=$build/pg/version
-    version=$(dpkg-query -W -f='${Package} ${Version}\n' postgresql-$pg_major postgresql-client-$pg_major \
-        postgresql-server-dev-$pg_major)
-    [ "$(cat "$stamp" 2>/dev/null)" != "$version" ] || return 0
-    rm -rf "$build/pg"
-    mkdir -p "$build/pg"
-    # Bitcode is for inlining by JIT, which nothing here uses, and is most of the bytes.
-    tar -C / --exclude='*/bitcode' -cf - usr/lib/postgresql/$pg_major usr/share/postgresql/$pg_major \
-        usr/include/postgresql | tar -C "$build/pg" --no-same-owner -xf -
-    local asked
-    for asked in pkglibdir sharedir includedir-server; do
-        case $("$bindir/pg_config" --$asked) in
-        "$build/pg/"*) ;;
-        *)
-            say "the copied pg_config reports a $asked outside the copy"
-            return 1
-            ;;
-        esac
+# files_of_server FOLDER...: what a private copy of the tested PostgreSQL needs, each with its whole path. Where all programs
+# of a system share one folder, only PostgreSQL's are wanted.
+files_of_server() {
+    local folder program
+    for program in "$1"/{postgres,initdb,psql,ecpg,pgbench,pg_*,{create,drop}{db,user},{vacuum,reindex,cluster}db}; do
+        [ ! -e "$program" ] || printf '%s\n' "${program#/}"
     done
-    say "$version" >"$stamp"
+    shift
+    for folder in "$@"; do
+        printf '%s\n' "${folder#/}"
+    done
+}
+
+# What says whether a private copy is still that of the tested PostgreSQL.
+tested_build() {
+    local programs=${tested_pg_config%/pg_config}
+    "$tested_pg_config" --version && "$tested_pg_config" --configure && stat -L -c '%n %s %Y' "$programs"/{postgres,psql}
+}
+
+# A private copy of the tested PostgreSQL. Its programs find each other by relative position, so the copied
+# pg_config reports the copy's folders, and `make install` into it changes no file of the original.
+# Sets pgxs_test, where pg_regress and PostgreSQL::Test are.
+private_tree() {
+    local version asked folders=() stamp=$build/pg/version
+    version=$(tested_build) || return
+    if [ "$(cat "$stamp" 2>/dev/null)" != "$version" ]; then
+        rm -rf "$build/pg"
+        mkdir -p "$build/pg"
+        for asked in pkglibdir sharedir pkgincludedir includedir-server; do
+            folders+=("$("$tested_pg_config" --$asked)")
+        done
+        files_of_server "${tested_pg_config%/pg_config}" "${folders[@]}" >"$build/pg/files"
+        # Bitcode is for inlining by JIT, which nothing here uses, and is most of the bytes.
+        tar -C / --exclude='*/bitcode' --files-from="$build/pg/files" -cf - | tar -C "$build/pg" --no-same-owner -xf -
+        for asked in pkglibdir sharedir includedir-server; do
+            case $("$bindir/pg_config" --$asked) in
+            "$build/pg/"*) ;;
+            *)
+                say "this PostgreSQL does not go on from another place: its copied pg_config reports a $asked outside the copy"
+                return 1
+                ;;
+            esac
+        done
+        if ! "${as_server_user[@]}" "$bindir/psql" --version || ! "${as_server_user[@]}" "$bindir/postgres" --version; then
+            say "$server_user cannot run the copied programs of this PostgreSQL: libraries that they need are not where all can read them"
+            return 1
+        fi
+        say "$version" >"$stamp"
+    fi
+    # It ends in src/makefiles/pgxs.mk.
+    pgxs_test=$(dirname "$(dirname "$("$bindir/pg_config" --pgxs)")")/test
+    for asked in regress/pg_regress isolation/pg_isolation_regress perl/PostgreSQL/Test/Cluster.pm; do
+        [ -e "$pgxs_test/$asked" ] || {
+            say "this PostgreSQL comes without $(basename "$asked") of its src/test: install the development package, or" \
+                "configure with --enable-tap-tests and install the server with all that belongs to PGXS"
+            return 1
+        }
+    done
+}
+
+# tap_environment DIR PORTS: sets the array tap_env, with which env runs a program of tests that uses PostgreSQL::Test.
+# Its output goes below DIR; ports are reserved in PORTS.
+tap_environment() {
+    # Up to 15 by TESTDIR, later by the other two.
+    # shellcheck disable=SC2034 # for the scripts that run such programs
+    tap_env=("PATH=$bindir:$PATH" "PERL5LIB=$pgxs_test/perl:$top/test/t" "PG_REGRESS=$pgxs_test/regress/pg_regress" PGPORT=65432
+        "TESTDIR=$1" "TESTDATADIR=$1/tmp_check" "TESTLOGDIR=$1/tmp_check/log" "PG_TEST_PORT_DIR=$2")
 }
 
 # Builds the extension and installs it into the private tree.

@@ -35,7 +35,7 @@ tidy() {
 
 rule "sources are listed" test/check_sources.sh
 rule "formatting" formatted --dry-run --Werror
-rule "scripts" shellcheck -x .ci/run test/*.sh test/bench/*.sh
+rule "scripts" shellcheck -x .ci/run test/*.sh test/bench/*.sh test/versions/[!r]* test/versions/root
 rule "versions only in compat.hpp" nowhere 'PG_VERSION_NUM' src --exclude=compat.hpp
 rule "symbols of every minor release" nowhere 'heap_getattr\(' src --exclude=tuple_value.hpp
 rule "no PostgreSQL in the core" nowhere '#include.*(postgres|fmgr\.h|pg/)' src/core

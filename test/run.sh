@@ -2,7 +2,8 @@
 # make test: installs what is missing, builds, and runs every suite on servers of its own: run.sh [all]
 #
 # SUITES="unit sanitize fuzz regress isolation tap chaos" and TESTS="name ..." select; `all` adds test/t-all and a minute
-# of chaos.
+# of chaos. JOBS=2 runs so many files of tap at a time. On another PostgreSQL than the host's (test/versions/on) only
+# regress, isolation, tap and chaos are run: the others know no PostgreSQL.
 # Output goes to logs below build/. Counted are GoogleTest cases, fuzz targets, pg_regress tests, isolation specs and
 # TAP assertions; a server log that speaks of a crash or a leak is a failure too.
 set -euo pipefail
@@ -10,9 +11,13 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 run=$build/run
-pgxs_test=$build/pg/usr/lib/postgresql/$pg_major/lib/pgxs/src/test
 tap_folders=("$top/test/t")
 suites="unit sanitize fuzz regress isolation tap"
+needs='test'
+if [ -n "${MOVIELENS_INGEST_PG_CONFIG:-}" ]; then
+    suites="regress isolation tap"
+    needs=installation
+fi
 if [ "${1:-}" = all ]; then
     tap_folders+=("$top/test/t-all")
     suites+=" chaos"
@@ -20,6 +25,7 @@ fi
 
 total_passed=0 total_failed=0 total_skipped=0
 skips=()
+out_of_time=
 
 finish() {
     local status=$?
@@ -29,19 +35,42 @@ finish() {
     [ ${#skips[@]} = 0 ] || printf 'skipped: %s\n' "${skips[@]}"
     # A step before or between the tests failed.
     [ $status = 0 ] || [ $total_failed -gt 0 ] || total_failed=1
+    [ -n "${SUITES:-}${TESTS:-}$out_of_time" ] || keep_result
     say "$total_passed passed, $total_failed failed, $total_skipped skipped"
     [ $total_failed = 0 ] || exit 1
 }
 
+# What test/versions/publish makes README's table of: only of whole runs.
+keep_result() {
+    local version major
+    version=$("$tested_pg_config" --version) || return 0
+    major=${version#PostgreSQL }
+    major=${major%%[!0-9]*}
+    mkdir -p "$build/results"
+    printf '%s: %s\n' version "${version#PostgreSQL }" from "${MOVIELENS_INGEST_TESTED_FROM:-Debian $(. /etc/os-release && echo "${VERSION_CODENAME:-}")}" \
+        suites "$suites" passed "$total_passed" failed "$total_failed" skipped "$total_skipped" date "$(date +%F)" \
+        >"$build/results/$major"
+}
+
 # The time limit runs in the background, where a signal to this script can reach it and end the tests.
-child=
-bounded() { # bounded LOG SECONDS COMMAND...
+declare -A children=()
+start_bounded() { # start_bounded LOG SECONDS COMMAND...: sets `child`
     "${as_server_user[@]}" timeout --kill-after=30 "${@:2}" </dev/null >"$1" 2>&1 &
     child=$!
-    wait $child
+    children[$child]=1
+}
+bounded() { # bounded LOG SECONDS COMMAND...
+    local status=0
+    start_bounded "$@"
+    wait "$child" || status=$?
+    unset "children[$child]"
+    return $status
 }
 interrupted() {
-    [ -z "$child" ] || kill "$child" 2>/dev/null || true
+    local pid
+    for pid in "${!children[@]}"; do
+        kill "$pid" 2>/dev/null || true
+    done
     exit 130
 }
 
@@ -126,8 +155,9 @@ regress_suite() { # regress_suite SUITE PROGRAM INPUT-FOLDER TEST...
     bounded "$run/$suite.log" 1800 "$program" --inputdir="$input" --outputdir="$dir" --bindir="$bindir" \
         --dbname="$suite" --encoding=UTF8 --no-locale "$@" || status=$?
     stop_server >>"$run/$suite-server.log" 2>&1 || status=$?
-    failed=$(count ' \.\.\. (FAILED|failed)' "$run/$suite.log")
-    if ! report "$suite" $status "$(count ' \.\.\. ok' "$run/$suite.log")" "$failed" 0; then
+    # 15 writes "test x ... ok", later ones write TAP.
+    failed=$(count ' \.\.\. (FAILED|failed)|^not ok +[0-9]+ ' "$run/$suite.log")
+    if ! report "$suite" $status "$(count ' \.\.\. ok|^ok +[0-9]+ ' "$run/$suite.log")" "$failed" 0; then
         head -n 200 "$dir/regression.diffs" 2>/dev/null || tail -n 20 "$run/$suite.log"
         say "the end of $dir/server.log:"
         tail -n 20 "$dir/server.log"
@@ -153,23 +183,49 @@ isolation() {
     regress_suite isolation "$pgxs_test/isolation/pg_isolation_regress" "$top/test/isolation" "${tests[@]}"
 }
 
-# Each file by itself: what it may leave in a server's log it says in lines `# allow-log: regex`.
+# Each file by itself, JOBS at a time: what it may leave in a server's log it says in lines `# allow-log: regex`.
+# Files that no time is left for (MOVIELENS_INGEST_DEADLINE, in seconds since 1970) count as skipped.
+declare -A running=()
 tap() {
     local folder file name
     for folder in "${tap_folders[@]}"; do
         for file in "$folder"/*.pl; do
             name=$(basename "$file" .pl)
-            ! selected "$name" || tap_file "$name" "$file"
+            selected "$name" || continue
+            [ ${#running[@]} -lt "${JOBS:-1}" ] || end_tap_file
+            if [ "$(date +%s)" -ge "${MOVIELENS_INGEST_DEADLINE:-9999999999}" ]; then
+                out_of_time=1
+                skips+=("tap $name: no time left")
+                report "tap $name" 0 0 0 1
+            else
+                start_tap_file "$name" "$file"
+            fi
         done
+    done
+    while [ ${#running[@]} -gt 0 ]; do
+        end_tap_file
     done
 }
 
-tap_file() {
-    local name=$1 file=$2 dir=$run/tap/$1 log=$run/tap-$1.log status=0 allowed
+start_tap_file() {
+    local dir=$run/tap/$1 tap_env
     server_folder "$dir"
-    bounded "$log" 3600 env PATH="$bindir:$PATH" PERL5LIB="$pgxs_test/perl:$top/test/t" TESTDIR="$dir" \
-        PG_TEST_PORT_DIR="$run/tap/ports" PG_REGRESS="$pgxs_test/regress/pg_regress" PGPORT=65432 \
-        prove --norc --verbose "$file" || status=$?
+    tap_environment "$dir" "$run/tap/ports"
+    start_bounded "$run/tap-$1.log" 3600 env "${tap_env[@]}" prove --norc --verbose "$2"
+    running[$child]=$2
+}
+
+# Waits for one of the running files, and reports it.
+end_tap_file() {
+    local ended status=0
+    wait -n -p ended "${!running[@]}" || status=$?
+    local file=${running[$ended]}
+    unset "running[$ended]" "children[$ended]"
+    report_tap_file "$(basename "$file" .pl)" "$file" $status
+}
+
+report_tap_file() {
+    local name=$1 file=$2 status=$3 dir=$run/tap/$1 log=$run/tap-$1.log allowed
     stop_servers_below "$dir"
     # TAP's directives say what was skipped and what is known to fail; of a file skipped as a whole prove tells.
     local directive='# *(skip|to[d]o)' all failed unproven whole_file line
@@ -180,7 +236,7 @@ tap_file() {
     while read -r line; do
         skips+=("tap $name: $line")
     done < <(sed -nE -e "s/^(not )?ok [0-9]+.*($directive.*)/\2/Ip" -e 's/^[^ ]+ \.+ (skipped: .*)/\1/p' "$log")
-    report "tap $name" $status $((all - failed - unproven)) "$failed" $((unproven + whole_file)) || tail -n 60 "$log"
+    report "tap $name" "$status" $((all - failed - unproven)) "$failed" $((unproven + whole_file)) || tail -n 60 "$log"
     allowed=$(sed -nE 's/^# allow-log: +//p' "$file" | paste -sd'|')
     clean_log "tap $name" "${allowed:-^$}" "$dir"/tmp_check/log/*.log
 }
@@ -200,15 +256,18 @@ shopt -s nullglob
 trap finish EXIT
 trap interrupted INT TERM
 
-"$top/test/setup.sh" test
+"$top/test/setup.sh" $needs
 
 if ! reachable; then
     trap - EXIT
     copy=$(copy_of_clone)
     say "$server_user cannot read all of $top: going on in a copy, $copy, which stays if a test fails"
-    "$copy/test/run.sh" "$@" || exit
-    rm -rf "$copy"
-    exit
+    status=0
+    "$copy/test/run.sh" "$@" || status=$?
+    mkdir -p "$build/results"
+    cp -f "$copy"/build/results/* "$build/results/" || true
+    [ $status != 0 ] || rm -rf "$copy"
+    exit $status
 fi
 
 mkdir -p "$run/tap/ports"
@@ -220,10 +279,19 @@ build_with_cmake() { # build_with_cmake FOLDER OPTION...
 
 step "private PostgreSQL" "$build/private.log" private_tree
 step "extension" "$build/extension.log" install_privately
-step "unit tests" "$build/cmake.log" build_with_cmake "$build/cmake"
-step "unit tests with sanitizers" "$build/sanitize.log" build_with_cmake "$build/sanitize" -DSANITIZE=ON
+if [ $needs = test ]; then
+    step "unit tests" "$build/cmake.log" build_with_cmake "$build/cmake"
+    step "unit tests with sanitizers" "$build/sanitize.log" build_with_cmake "$build/sanitize" -DSANITIZE=ON
+fi
+say "testing $("$tested_pg_config" --version)"
 
 for suite in ${SUITES:-$suites}; do
+    case $needs-$suite in
+    installation-unit | installation-sanitize | installation-fuzz)
+        say "$suite knows no PostgreSQL: it is run without PG and PG_CONFIG"
+        exit 2
+        ;;
+    esac
     case $suite in
     unit | sanitize | fuzz | regress | isolation | tap | chaos) $suite ;;
     *)

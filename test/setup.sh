@@ -1,20 +1,25 @@
 #!/usr/bin/env bash
-# Installs the Debian 12 packages that are missing: setup.sh [test|lint|bench|all]
+# Installs the Debian 12 packages that are missing: setup.sh [test|installation|roots|lint|bench|all]
 set -euo pipefail
 # shellcheck source=test/lib.sh
 . "$(dirname "$0")/lib.sh"
 
+# For a PostgreSQL that is there, and for roots of other releases.
+installation=(g++ make libcsv-dev libxxhash-dev perl libipc-run-perl util-linux)
+roots=(mmdebstrap debian-archive-keyring util-linux)
 common=(g++ make cmake libcsv-dev libxxhash-dev libgtest-dev postgresql-server-dev-15)
 test=(clang libclang-rt-dev perl libipc-run-perl postgresql-15 postgresql-client-15 util-linux)
 lint=(clang clang-format clang-tidy shellcheck)
 
 case ${1:-all} in
 test) wanted=("${common[@]}" "${test[@]}") ;;
+installation) wanted=("${installation[@]}") ;;
+roots) wanted=("${roots[@]}") ;;
 lint) wanted=("${common[@]}" "${lint[@]}") ;;
 bench) wanted=("${common[@]}" "${test[@]}" gnuplot-nox) ;;
 all) wanted=("${common[@]}" "${test[@]}" "${lint[@]}") ;;
 *)
-    say "usage: $0 [test|lint|bench|all]" >&2
+    say "usage: $0 [test|installation|roots|lint|bench|all]" >&2
     exit 2
     ;;
 esac

@@ -7,13 +7,12 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 export TIME=${TIME:-600} SEED=${SEED:-$(date +%s)}
-pgxs_test=$build/pg/usr/lib/postgresql/$pg_major/lib/pgxs/src/test
 dir=$build/run/soak
 
 ready_to_run "$dir"
+tap_environment "$dir" "$dir/ports"
 # The tests' programs say on standard error what is for people; when they are ended they stop their server.
 for test in 031_property 032_encodings; do
-    "${as_server_user[@]}" env PATH="$bindir:$PATH" PERL5LIB="$pgxs_test/perl" TESTDIR="$dir" PGPORT=65432 \
-        TIME=$(((TIME + 1) / 2)) PG_TEST_PORT_DIR="$dir/ports" PG_REGRESS="$pgxs_test/regress/pg_regress" \
+    "${as_server_user[@]}" env "${tap_env[@]}" TIME=$(((TIME + 1) / 2)) \
         perl "$top/test/t/$test.pl" </dev/null 2>&1 >"$dir/$test.log"
 done
