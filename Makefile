@@ -152,6 +152,7 @@ help:
 	@echo 'make test            install what is missing, build, run every test on private servers'
 	@echo '                     (SUITES="unit sanitize fuzz regress isolation tap chaos" and TESTS="name ..." select)'
 	@echo '                     (PG=15 to 19: on that version; PG_CONFIG=...: on a copy of that installation)'
+	@echo 'make versions-publish   put what the last runs on each version counted where README shows it'
 	@echo 'make test-all        the same and the slow tests'
 	@echo 'make soak            random tables, files and encodings against COPY, for TIME=600 seconds, from SEED=n on'
 	@echo 'make chaos           imports under signals, kills, restarts, locks, full disks, for TIME=600 seconds, from SEED=n on'
@@ -178,6 +179,9 @@ soak:
 
 chaos:
 	@$(on_version) test/chaos.sh
+
+versions-publish:
+	@test/versions/publish
 
 fuzz:
 	@TIME="$(TIME)" test/fuzz.sh
@@ -207,7 +211,7 @@ build/installcheck:
 # The demo's server lives below build/.
 clean: demo-stop
 
-.PHONY: all help test test-all fuzz soak chaos bench bench-publish lint format demo demo-stop clean
+.PHONY: all help test test-all fuzz soak chaos versions-publish bench bench-publish lint format demo demo-stop clean
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)

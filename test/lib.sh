@@ -34,7 +34,7 @@ step() {
         say "$title: done ($((SECONDS - from)) s)"
     else
         say "$title: FAILED, the end of $log:"
-        tail -n 40 "$log"
+        tail -n 40 "$log" | cut -c -400
         return 1
     fi
 }

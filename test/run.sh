@@ -18,6 +18,14 @@ if [ -n "${MOVIELENS_INGEST_PG_CONFIG:-}" ]; then
     suites="regress isolation tap"
     needs=installation
 fi
+for suite in ${SUITES:-}; do
+    case $needs-$suite in
+    installation-unit | installation-sanitize | installation-fuzz)
+        say "$suite knows no PostgreSQL: it is run without PG and PG_CONFIG"
+        exit 2
+        ;;
+    esac
+done
 if [ "${1:-}" = all ]; then
     tap_folders+=("$top/test/t-all")
     suites+=" chaos"
@@ -286,12 +294,6 @@ fi
 say "testing $("$tested_pg_config" --version)"
 
 for suite in ${SUITES:-$suites}; do
-    case $needs-$suite in
-    installation-unit | installation-sanitize | installation-fuzz)
-        say "$suite knows no PostgreSQL: it is run without PG and PG_CONFIG"
-        exit 2
-        ;;
-    esac
     case $suite in
     unit | sanitize | fuzz | regress | isolation | tap | chaos) $suite ;;
     *)
