@@ -272,8 +272,7 @@ if ! reachable; then
     say "$server_user cannot read all of $top: going on in a copy, $copy, which stays if a test fails"
     status=0
     "$copy/test/run.sh" "$@" || status=$?
-    mkdir -p "$build/results"
-    cp -f "$copy"/build/results/* "$build/results/" || true
+    [ ! -d "$copy/build/results" ] || cp -r "$copy/build/results" "$build/"
     [ $status != 0 ] || rm -rf "$copy"
     exit $status
 fi
