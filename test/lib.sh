@@ -94,10 +94,20 @@ files_of_server() {
     done
 }
 
+# Where the tested PostgreSQL keeps what its private copy needs, but for programs.
+folders_of_server() {
+    local asked
+    for asked in pkglibdir sharedir pkgincludedir includedir-server; do
+        "$tested_pg_config" --$asked || return
+    done
+}
+
 # What says whether a private copy is still that of the tested PostgreSQL.
 tested_build() {
-    local programs=${tested_pg_config%/pg_config}
-    "$tested_pg_config" --version && "$tested_pg_config" --configure && stat -L -c '%n %s %Y' "$programs"/{postgres,psql}
+    local programs=${tested_pg_config%/pg_config} folders
+    readarray -t folders < <(folders_of_server)
+    "$tested_pg_config" --version && stat -L -c '%n %s %Y' "$programs"/{postgres,psql} &&
+        find "${folders[@]}" -type f -printf '%p %s %T@\n' | LC_ALL=C sort | cksum
 }
 
 # A private copy of the tested PostgreSQL. Its programs find each other by relative position, so the copied
@@ -109,9 +119,7 @@ private_tree() {
     if [ "$(cat "$stamp" 2>/dev/null)" != "$version" ]; then
         rm -rf "$build/pg"
         mkdir -p "$build/pg"
-        for asked in pkglibdir sharedir pkgincludedir includedir-server; do
-            folders+=("$("$tested_pg_config" --$asked)")
-        done
+        readarray -t folders < <(folders_of_server)
         files_of_server "${tested_pg_config%/pg_config}" "${folders[@]}" >"$build/pg/files"
         # Bitcode is for inlining by JIT, which nothing here uses, and is most of the bytes.
         tar -C / --exclude='*/bitcode' --files-from="$build/pg/files" -cf - | tar -C "$build/pg" --no-same-owner -xf -
