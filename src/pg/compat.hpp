@@ -87,6 +87,15 @@ inline bool may_maintain_table(Oid table) {
 #endif
 }
 
+/* What post_parse_analyze_hook and a callback of CacheRegisterSyscacheCallback() are given. */
+#if PG_VERSION_NUM >= 190000
+using Jumble = const JumbleState;
+using CatalogCache = SysCacheIdentifier;
+#else
+using Jumble = JumbleState;
+using CatalogCache = int;
+#endif
+
 /* The target of an INSERT in a range table, and what the INSERT needs. */
 struct InsertTarget {
     List *range_table;
@@ -149,7 +158,9 @@ inline void init_range_table(EState *estate, const InsertTarget &target) {
 }
 
 inline void check_insert_into(ResultRelInfo *relinfo) {
-#if PG_VERSION_NUM >= 180000
+#if PG_VERSION_NUM >= 190000
+    CheckValidResultRel(relinfo, CMD_INSERT, ONCONFLICT_NONE, NIL, nullptr);
+#elif PG_VERSION_NUM >= 180000
     CheckValidResultRel(relinfo, CMD_INSERT, ONCONFLICT_NONE, NIL);
 #elif PG_VERSION_NUM >= 170000
     CheckValidResultRel(relinfo, CMD_INSERT, NIL);

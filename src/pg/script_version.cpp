@@ -20,7 +20,7 @@ namespace {
 
 Oid known_schema = InvalidOid; /* whose objects have been looked at, and no function has changed since */
 
-void forget_schema(Datum /*argument*/, int /*cache*/, uint32 /*hash*/) { known_schema = InvalidOid; }
+void forget_schema(Datum /*argument*/, CatalogCache /*cache*/, uint32 /*hash*/) { known_schema = InvalidOid; }
 
 /* What the function _script() is made of; null: it is not there. Reading it runs nothing. */
 const char *noted_script(Oid schema) {

@@ -210,7 +210,7 @@ bool is_bound(const StatementBinding *binding, const ParseState *state) {
     return state->p_sourcetext != nullptr && strcmp(state->p_sourcetext, binding->text) == 0;
 }
 
-void check_statement(ParseState *state, Query *query, JumbleState *jumble) {
+void check_statement(ParseState *state, Query *query, Jumble *jumble) {
     if (next_hook != nullptr) {
         next_hook(state, query, jumble);
     }
