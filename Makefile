@@ -157,7 +157,7 @@ help:
 	@echo 'make soak            random tables, files and encodings against COPY, for TIME=600 seconds, from SEED=n on'
 	@echo 'make chaos           imports under signals, kills, restarts, locks, full disks, for TIME=600 seconds, from SEED=n on'
 	@echo 'make fuzz TIME=60    let libFuzzer try the core, so many seconds for each target'
-	@echo 'make bench           measure COPY and imports (SCALE=0.1 of MovieLens 20M, ROUNDS=3, WAYS="heap ratings")'
+	@echo 'make bench           measure COPY and imports (SCALE=0.1 of MovieLens 20M, ROUNDS=3, WAYS="heap ratings"; PG=18)'
 	@echo 'make bench-publish   put the results of the last `make bench` where README shows them'
 	@echo 'make lint            formatting, static analysis, rules, two compilers'
 	@echo 'make format          let clang-format rewrite the sources'
@@ -187,7 +187,7 @@ fuzz:
 	@TIME="$(TIME)" test/fuzz.sh
 
 bench:
-	@test/bench/run.sh
+	@$(on_version) test/bench/run.sh
 
 bench-publish:
 	mkdir -p test/bench/results

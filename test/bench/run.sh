@@ -6,7 +6,8 @@
 #   WAYS="heap ..."   groups or ways, by the names that test/bench/Ways.pm has
 #   CONFIGURATIONS="tuned initdb"   servers, by the names that test/bench/configurations.sh has
 #
-# The tables go to the terminal; results.json, chart.svg and chart.png to build/bench.
+# The tables go to the terminal; results.json, chart.svg and chart.png to build/bench, on another PostgreSQL than the host's
+# (test/versions/on) to build/results/bench-N, without the chart where gnuplot is missing.
 set -euo pipefail
 # shellcheck source=test/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
@@ -55,7 +56,9 @@ measure() {
     rm -rf "$results/server"
 }
 
-"$top/test/setup.sh" bench
+needs=bench
+[ -z "${MOVIELENS_INGEST_PG_CONFIG:-}" ] || needs=installation
+"$top/test/setup.sh" $needs
 if ! reachable; then
     copy=$(copy_of_clone)
     say "$server_user cannot read all of $top: going on in a copy, $copy"
@@ -90,8 +93,19 @@ fi
 
 "$top/test/bench/report.pl" "$results" "${names[@]}"
 # Without a group that the chart shows there is none.
-for terminal in svg pngcairo; do
-    [ ! -s "$results/chart.tsv" ] || gnuplot -e "terminal = '$terminal'; folder = '$results'" "$top/test/bench/chart.gp"
-done
+if [ -s "$results/chart.tsv" ] && { [ $needs = bench ] || command -v gnuplot >/dev/null; }; then
+    for terminal in svg pngcairo; do
+        gnuplot -e "terminal = '$terminal'; folder = '$results'" "$top/test/bench/chart.gp"
+    done
+fi
+if [ $needs = installation ]; then
+    version=$("$tested_pg_config" --version | sed -E 's/^PostgreSQL ([0-9]+).*/\1/')
+    kept=results/bench-$version
+    rm -rf "${build:?}/$kept"
+    mkdir -p "$build/$kept"
+    find "$results" -maxdepth 1 \( -name results.json -o -name 'chart.[sp]*' \) -exec cp {} "$build/$kept" \;
+else
+    kept=bench
+fi
 say
-say "results.json, chart.svg and chart.png are in $results"
+say "what was measured is in build/$kept"
