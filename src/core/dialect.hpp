@@ -29,7 +29,8 @@ struct Dialect {
     char escape = '"';
     LineEnd line_end = LineEnd::Unknown;
     const char *null_string = "";
-    size_t null_size = 0; /* bytes */
+    size_t null_size = 0;   /* bytes */
+    bool end_marker = true; /* a line that is \. ends COPY; from PostgreSQL 18 on it is data */
 
     /* A field without quotes, of these bytes, is NULL. */
     bool is_null(const char *data, size_t size) const noexcept {

@@ -50,11 +50,82 @@ template <typename Integer> bool parse_digits(const char *text, size_t size, Int
     return true;
 }
 
+/* The digits of an integer, as far as it has been read. */
+struct Digits {
+    const char *at;  /* what is behind them */
+    uint64_t number; /* their absolute value */
+    NumberVerdict verdict;
+};
+
 /*
- * pg_strtoint16, pg_strtoint32 and pg_strtoint64. They count down from 0, so the one number that is too large by one
- * only when it is positive is found out last, behind the check for other characters.
+ * pg_strtoint16, pg_strtoint32 and pg_strtoint64 of PostgreSQL 15. They count down from 0, so the one number that is
+ * too large by one only when it is positive is found out last, behind the check for other characters.
  */
-template <typename Integer> NumberVerdict parse_integer(const char *text, size_t size, Integer *value) noexcept {
+template <typename Integer> Digits read_decimal(const char *at, const char *end) noexcept {
+    if (at == end || !is_digit(*at))
+        return {at, 0, NumberVerdict::Invalid};
+
+    Integer negative = 0;
+    for (; at != end && is_digit(*at); ++at) {
+        if (__builtin_mul_overflow(negative, 10, &negative) || __builtin_sub_overflow(negative, *at - '0', &negative))
+            return {at, 0, NumberVerdict::OutOfRange};
+    }
+    return {at, 0 - static_cast<uint64_t>(negative), NumberVerdict::Value};
+}
+
+/* 99, which is no digit of any base, for what is none of 16. */
+unsigned digit_of(char c) {
+    if (is_digit(c))
+        return static_cast<unsigned>(c - '0');
+    const char lower = to_lower(c);
+    return lower >= 'a' && lower <= 'f' ? static_cast<unsigned>(lower - 'a') + 10 : 99;
+}
+
+/* 10, unless the letter behind a leading zero names another one. */
+unsigned base_of(const char *at, const char *end) {
+    if (end - at < 2 || *at != '0')
+        return 10;
+    switch (to_lower(at[1])) {
+    case 'x':
+        return 16;
+    case 'o':
+        return 8;
+    case 'b':
+        return 2;
+    default:
+        return 10;
+    }
+}
+
+/*
+ * The same from PostgreSQL 16 on. They count up without a sign, and look before each digit whether there is room for
+ * one: what is too large only by its last digit is found out behind the check for other characters. An underscore
+ * stands before a digit, and may be the first thing behind a prefix.
+ */
+template <typename Integer> Digits read_literal(const char *at, const char *end) noexcept {
+    constexpr uint64_t kLimit = static_cast<uint64_t>(std::numeric_limits<Integer>::max()) + 1;
+    const unsigned base = base_of(at, end);
+    const char *const first = base == 10 ? at : at + 2;
+    uint64_t number = 0;
+
+    for (at = first; at != end; ++at) {
+        if (*at == '_' && (base != 10 || at != first)) {
+            ++at;
+            if (at == end || digit_of(*at) >= base)
+                return {at, 0, NumberVerdict::Invalid};
+        }
+        const unsigned digit = digit_of(*at);
+        if (digit >= base)
+            break;
+        if (number > kLimit / base)
+            return {at, 0, NumberVerdict::OutOfRange};
+        number = number * base + digit;
+    }
+    return {at, number, at == first ? NumberVerdict::Invalid : NumberVerdict::Value};
+}
+
+template <IntegerForms forms, typename Integer>
+NumberVerdict parse_integer(const char *text, size_t size, Integer *value) noexcept {
     if (parse_digits(text, size, value))
         return NumberVerdict::Value;
 
@@ -68,22 +139,18 @@ template <typename Integer> NumberVerdict parse_integer(const char *text, size_t
     const bool minus = *at == '-';
     if (minus || *at == '+')
         ++at;
-    if (at == end || !is_digit(*at))
-        return NumberVerdict::Invalid;
+    const Digits digits =
+        forms == IntegerForms::Decimal ? read_decimal<Integer>(at, end) : read_literal<Integer>(at, end);
+    if (digits.verdict != NumberVerdict::Value)
+        return digits.verdict;
 
-    Integer negative = 0;
-    for (; at != end && is_digit(*at); ++at) {
-        if (__builtin_mul_overflow(negative, 10, &negative) || __builtin_sub_overflow(negative, *at - '0', &negative))
-            return NumberVerdict::OutOfRange;
-    }
-
-    at = skip_blanks(at, end);
+    at = skip_blanks(digits.at, end);
     if (at != end)
         return no_blank(*at);
-    Integer positive;
-    if (!minus && __builtin_sub_overflow(0, negative, &positive))
+    const uint64_t limit = static_cast<uint64_t>(std::numeric_limits<Integer>::max()) + (minus ? 1 : 0);
+    if (digits.number > limit)
         return NumberVerdict::OutOfRange;
-    *value = minus ? negative : positive;
+    *value = static_cast<Integer>(minus ? 0 - digits.number : digits.number);
     return NumberVerdict::Value;
 }
 
@@ -159,17 +226,24 @@ template <typename Float> NumberVerdict parse_float(const char *text, size_t siz
 
 } // namespace
 
-NumberVerdict parse_int16(const char *text, size_t size, int16_t *value) noexcept {
-    return parse_integer(text, size, value);
+template <IntegerForms forms> NumberVerdict parse_int16(const char *text, size_t size, int16_t *value) noexcept {
+    return parse_integer<forms>(text, size, value);
 }
 
-NumberVerdict parse_int32(const char *text, size_t size, int32_t *value) noexcept {
-    return parse_integer(text, size, value);
+template <IntegerForms forms> NumberVerdict parse_int32(const char *text, size_t size, int32_t *value) noexcept {
+    return parse_integer<forms>(text, size, value);
 }
 
-NumberVerdict parse_int64(const char *text, size_t size, int64_t *value) noexcept {
-    return parse_integer(text, size, value);
+template <IntegerForms forms> NumberVerdict parse_int64(const char *text, size_t size, int64_t *value) noexcept {
+    return parse_integer<forms>(text, size, value);
 }
+
+template NumberVerdict parse_int16<IntegerForms::Decimal>(const char *, size_t, int16_t *) noexcept;
+template NumberVerdict parse_int32<IntegerForms::Decimal>(const char *, size_t, int32_t *) noexcept;
+template NumberVerdict parse_int64<IntegerForms::Decimal>(const char *, size_t, int64_t *) noexcept;
+template NumberVerdict parse_int16<IntegerForms::Literals>(const char *, size_t, int16_t *) noexcept;
+template NumberVerdict parse_int32<IntegerForms::Literals>(const char *, size_t, int32_t *) noexcept;
+template NumberVerdict parse_int64<IntegerForms::Literals>(const char *, size_t, int64_t *) noexcept;
 
 NumberVerdict parse_float32(const char *text, size_t size, float *value) noexcept {
     return parse_float(text, size, value);

@@ -18,10 +18,16 @@ enum class NumberVerdict : uint8_t {
     Unknown,    /* the input function has to be asked */
 };
 
+/* What the server takes for an integer. */
+enum class IntegerForms : uint8_t {
+    Decimal,  /* up to PostgreSQL 15 */
+    Literals, /* from 16 on 0x1F, 0o17, 0b101 and 1_000 too; and range is judged a little later than form */
+};
+
 /* int2in, int4in, int8in. Unknown: only for the sake of a byte of 0x80 or more. The text must hold no NUL byte. */
-NumberVerdict parse_int16(const char *text, size_t size, int16_t *value) noexcept;
-NumberVerdict parse_int32(const char *text, size_t size, int32_t *value) noexcept;
-NumberVerdict parse_int64(const char *text, size_t size, int64_t *value) noexcept;
+template <IntegerForms forms> NumberVerdict parse_int16(const char *text, size_t size, int16_t *value) noexcept;
+template <IntegerForms forms> NumberVerdict parse_int32(const char *text, size_t size, int32_t *value) noexcept;
+template <IntegerForms forms> NumberVerdict parse_int64(const char *text, size_t size, int64_t *value) noexcept;
 
 /*
  * float4in, float8in. Unknown too: what begins like an infinity, a NaN or a hexadecimal number, and what is out of

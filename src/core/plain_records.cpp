@@ -71,7 +71,8 @@ __attribute__((always_inline)) inline size_t PlainScanner::scan_with(const char 
     bool after_cr = false;
     char room[kBlockSize];
 
-    if (most == 0 || *pos == size || data[*pos] == '\\')
+    const auto may_be_marker = [&](char first) { return first == '\\' && dialect_.end_marker; };
+    if (most == 0 || *pos == size || may_be_marker(data[*pos]))
         return 0;
     for (size_t start = *pos; start < size; start += kBlockSize) {
         const char *const block = read_block(data + start, size - start, &room);
@@ -86,7 +87,7 @@ __attribute__((always_inline)) inline size_t PlainScanner::scan_with(const char 
                 return records;
             ends[written + passed - 1] -= line_end_rest;
             *pos = start + static_cast<size_t>(__builtin_ctzll(record_end)) + 1;
-            if (++records == most || *pos == size || data[*pos] == '\\')
+            if (++records == most || *pos == size || may_be_marker(data[*pos]))
                 return records;
         }
         written += static_cast<size_t>(__builtin_popcountll(found));

@@ -2,7 +2,7 @@
  * plain_records.hpp - records and fields of a stretch of plain records, in one go by wide instructions.
  *
  * A record is plain if it has the expected number of fields, ends in the file's line end, holds no quote and no other
- * CR or LF, and does not begin with a backslash (which may be an end-of-copy marker). RecordScanner finds the same
+ * CR or LF, and does not begin with a backslash if that may be an end-of-copy marker. RecordScanner finds the same
  * record then, one line and no fault, and FieldSplitter the same fields.
  */
 #pragma once

@@ -112,7 +112,7 @@ void RecordScanner::restart(bool behind_cut) noexcept {
 }
 
 bool RecordScanner::next(const char *data, size_t size, size_t *pos, Record *record) noexcept {
-    if (marker_ > 0 || (size_ == 0 && *pos < size && data[*pos] == kMarker[0]))
+    if (marker_ > 0 || (dialect_.end_marker && size_ == 0 && *pos < size && data[*pos] == kMarker[0]))
         return scan_marker(data, size, pos, record);
     return scan(data, size, pos, record);
 }
@@ -238,9 +238,9 @@ RecordCount RecordScanner::pass_unquoted(const char *data, size_t size, size_t *
 }
 
 /*
- * COPY looks for its end-of-copy marker before it minds quotes (so it would find one even if the quote character is
- * the backslash or the point), and judges by the line end. The bytes of a marker that turns out to be none are
- * scanned afterwards. They are known, so it does not matter in how many pieces they came.
+ * Up to PostgreSQL 17 COPY looks for its end-of-copy marker before it minds quotes (so it would find one even if the
+ * quote character is the backslash or the point), and judges by the line end. The bytes of a marker that turns out to
+ * be none are scanned afterwards. They are known, so it does not matter in how many pieces they came.
  */
 bool RecordScanner::scan_marker(const char *data, size_t size, size_t *pos, Record *record) noexcept {
     for (; *pos < size; ++*pos) {

@@ -20,8 +20,9 @@ enum class RecordFault : uint8_t {
     UnquotedCarriageReturn, /* a CR outside quotes that is no part of the file's line end */
     UnquotedNewline,        /* an LF outside quotes that is not the file's line end; it ends the record all the same */
     UnterminatedQuote,      /* a quote that never closes: the record is cut at its first line, see finish() */
-    MismatchedMarker,       /* "\." before a CR or LF that is not the file's line end */
-    EndOfCopyMarker,        /* "\." alone on a line: COPY would end the input here and lose what follows */
+    /* Only if the dialect has end-of-copy markers: */
+    MismatchedMarker, /* "\." before a CR or LF that is not the file's line end */
+    EndOfCopyMarker,  /* "\." alone on a line: COPY would end the input here and lose what follows */
 };
 
 /* One record. Sizes are in bytes. */

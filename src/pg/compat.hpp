@@ -7,6 +7,8 @@
 #error "movielens_ingest supports PostgreSQL 15 to 19; other versions have not been compiled and tested yet"
 #endif
 
+#include "core/number.hpp"
+
 namespace movielens_ingest::pg {
 
 /* All configuration variables of this process, and how many there are. */
@@ -223,8 +225,11 @@ inline TableScanDesc begin_scan(Relation table, Snapshot snapshot) {
 #endif
 }
 
-/* 0x1F, 1_000: from 16 on the input functions of integers take more than our core knows. */
-constexpr bool kIntegersHaveMoreForms = PG_VERSION_NUM >= 160000;
+/* A line that is \. ends what COPY reads of a CSV file. */
+constexpr bool kCsvHasEndMarker = PG_VERSION_NUM < 180000;
+
+/* What int2in, int4in and int8in take. */
+constexpr auto kIntegerForms = PG_VERSION_NUM >= 160000 ? core::IntegerForms::Literals : core::IntegerForms::Decimal;
 
 /* What a buffer must be locked with to be written out: from 19 on nobody may set hint bits meanwhile. */
 #if PG_VERSION_NUM >= 190000

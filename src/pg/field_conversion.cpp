@@ -23,9 +23,6 @@ Converted judge(Verdict verdict, const char *type, const char *out_of_range, cor
     case Verdict::Value:
         return Converted::Value;
     case Verdict::Invalid:
-        if (kIntegersHaveMoreForms && out_of_range == kIntegerOutOfRange) {
-            break;
-        }
         return refuse(why, ERRCODE_INVALID_TEXT_REPRESENTATION,
                       psprintf(_("invalid input syntax for type %s: \"%s\""), type, pnstrdup(field.data, field.size)));
     case Verdict::OutOfRange:
@@ -95,16 +92,16 @@ Converted convert_field(Conversion conversion, int32 typmod, core::Field field, 
     switch (conversion) {
     case Conversion::Int2:
         return convert_number(
-            core::parse_int16, [](int16_t number) { return Int16GetDatum(number); }, "smallint", kIntegerOutOfRange,
-            field, value, why);
+            core::parse_int16<kIntegerForms>, [](int16_t number) { return Int16GetDatum(number); }, "smallint",
+            kIntegerOutOfRange, field, value, why);
     case Conversion::Int4:
         return convert_number(
-            core::parse_int32, [](int32_t number) { return Int32GetDatum(number); }, "integer", kIntegerOutOfRange,
-            field, value, why);
+            core::parse_int32<kIntegerForms>, [](int32_t number) { return Int32GetDatum(number); }, "integer",
+            kIntegerOutOfRange, field, value, why);
     case Conversion::Int8:
         return convert_number(
-            core::parse_int64, [](int64_t number) { return Int64GetDatum(number); }, "bigint", kIntegerOutOfRange,
-            field, value, why);
+            core::parse_int64<kIntegerForms>, [](int64_t number) { return Int64GetDatum(number); }, "bigint",
+            kIntegerOutOfRange, field, value, why);
     case Conversion::Float4:
         return convert_number(
             core::parse_float32, [](float number) { return Float4GetDatum(number); }, "real", kFloatOutOfRange, field,

@@ -67,6 +67,7 @@ inline core::Dialect dialect_of(const Import *import) {
     dialect.line_end = import->line_end;
     dialect.null_string = options->null_string;
     dialect.null_size = strlen(options->null_string);
+    dialect.end_marker = kCsvHasEndMarker;
     return dialect;
 }
 

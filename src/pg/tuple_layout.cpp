@@ -110,11 +110,11 @@ char *put_value(const LayoutColumn *column, core::Field field, const char *data,
     at = align(at, data, column->alignment);
     switch (column->conversion) {
     case Conversion::Int2:
-        return put_number(core::parse_int16, field, at);
+        return put_number(core::parse_int16<kIntegerForms>, field, at);
     case Conversion::Int4:
-        return put_number(core::parse_int32, field, at);
+        return put_number(core::parse_int32<kIntegerForms>, field, at);
     case Conversion::Int8:
-        return put_number(core::parse_int64, field, at);
+        return put_number(core::parse_int64<kIntegerForms>, field, at);
     case Conversion::Float4:
         return put_number(core::parse_float32, field, at);
     case Conversion::Float8:

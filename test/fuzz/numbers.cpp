@@ -19,9 +19,11 @@ namespace {
 /* No text that reaches a parser holds a NUL byte. */
 void check_all(const std::string &bytes) {
     const std::string text = bytes.substr(0, bytes.find('\0'));
-    check<int16_t>(text);
-    check<int32_t>(text);
-    check<int64_t>(text);
+    for (const IntegerForms forms : {IntegerForms::Decimal, IntegerForms::Literals}) {
+        check<int16_t>(text, forms);
+        check<int32_t>(text, forms);
+        check<int64_t>(text, forms);
+    }
     check<float>(text);
     check<double>(text);
     check<bool>(text);

@@ -2,8 +2,9 @@
  * records.cpp - scanners, planner and loader must find the records and chunks that the reference finds, whatever the
  * dialect, the pieces that the file comes in, and the sizes of the chunks.
  *
- * The first line: delimiter, quote, escape, line end (0 not known, 1 LF, 2 CRLF, 3 CR), whether there is a header,
- * chunk size, least number of chunks, two sizes of pieces, records that a loader takes at a time.
+ * The first line: delimiter, quote, escape, line end (0 not known, 1 LF, 2 CRLF, 3 CR), whether there is a header
+ * (0 no, 1 yes; 2 and 3 the same without end-of-copy markers), chunk size, least number of chunks, two sizes of pieces,
+ * records that a loader takes at a time.
  */
 #include "input.hpp"
 
@@ -101,7 +102,9 @@ void check_input(Input *input) {
     constexpr LineEnd kLineEnds[] = {LineEnd::Unknown, LineEnd::Lf, LineEnd::CrLf, LineEnd::Cr};
     Dialect dialect = input->dialect();
     dialect.line_end = kLineEnds[input->number(4)];
-    const bool has_header = input->number(2) == 1;
+    const size_t form = input->number(4);
+    const bool has_header = form % 2 == 1;
+    dialect.end_marker = form < 2;
     Cuts cuts;
     cuts.chunk_size = 1 + input->number(20);
     cuts.min_chunks = 1 + input->number(10);

@@ -40,8 +40,8 @@ std::string without_trailing_blanks(std::string text, Locale locale) {
     return text;
 }
 
-/* As pg_strtoint16, pg_strtoint32 and pg_strtoint64 decide. */
-template <typename Integer> void input_integer(std::string text, Locale locale, Parsed<Integer> *expected) {
+/* As pg_strtoint16, pg_strtoint32 and pg_strtoint64 of PostgreSQL 15 decide. */
+template <typename Integer> void input_decimal(std::string text, Locale locale, Parsed<Integer> *expected) {
     const __int128 limit = static_cast<__int128>(std::numeric_limits<Integer>::max()) + 1;
     text = without_leading_blanks(text, locale);
     const bool minus = !text.empty() && text[0] == '-';
@@ -62,6 +62,60 @@ template <typename Integer> void input_integer(std::string text, Locale locale, 
         *expected = {NumberVerdict::OutOfRange};
     else
         *expected = {NumberVerdict::Value, static_cast<Integer>(minus ? -number : number)};
+}
+
+/*
+ * As those of 16 and later decide: the longest run of digits counts, and is too long if the digits before its last one
+ * are more than the limit divided by the base.
+ */
+template <typename Integer> void input_literal(std::string text, Locale locale, Parsed<Integer> *expected) {
+    const __int128 limit = static_cast<__int128>(std::numeric_limits<Integer>::max()) + 1;
+    text = without_leading_blanks(text, locale);
+    const bool minus = !text.empty() && text[0] == '-';
+    if (!text.empty() && (text[0] == '-' || text[0] == '+'))
+        text.erase(0, 1);
+
+    std::string digits = "0123456789";
+    for (const auto &[letter, all] : {std::pair('x', "0123456789abcdef"), {'o', "01234567"}, {'b', "01"}})
+        if (text.size() >= 2 && text[0] == '0' && (text[1] | 0x20) == letter)
+            digits = all;
+    const bool prefix = digits.size() != 10;
+    if (prefix)
+        text.erase(0, 2);
+    const auto value_of = [&](char c) { return digits.find(c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c); };
+
+    const auto base = static_cast<__int128>(digits.size());
+    __int128 number = 0;
+    size_t i = 0;
+    *expected = {NumberVerdict::Invalid};
+    for (; i < text.size(); ++i) {
+        const bool underscore = text[i] == '_' && (prefix || i > 0);
+        if (underscore && (i + 1 == text.size() || value_of(text[i + 1]) == std::string::npos))
+            return;
+        if (underscore)
+            continue;
+        if (value_of(text[i]) == std::string::npos)
+            break;
+        if (number > limit / base) {
+            *expected = {NumberVerdict::OutOfRange};
+            return;
+        }
+        number = base * number + static_cast<__int128>(value_of(text[i]));
+    }
+    if (i == 0 || !without_leading_blanks(text.substr(i), locale).empty())
+        return;
+    if (number > limit || (number == limit && !minus))
+        *expected = {NumberVerdict::OutOfRange};
+    else
+        *expected = {NumberVerdict::Value, static_cast<Integer>(minus ? -number : number)};
+}
+
+template <typename Integer>
+void input_integer(const std::string &text, Locale locale, IntegerForms forms, Parsed<Integer> *expected) {
+    if (forms == IntegerForms::Decimal)
+        input_decimal(text, locale, expected);
+    else
+        input_literal(text, locale, expected);
 }
 
 void convert(const char *text, char **end, float *value) { *value = strtof(text, end); }
@@ -85,12 +139,25 @@ template <typename Float> void input_float(const std::string &text, Locale local
         *expected = {NumberVerdict::Value, value};
 }
 
-NumberVerdict call(const char *text, size_t size, int16_t *value) { return parse_int16(text, size, value); }
-NumberVerdict call(const char *text, size_t size, int32_t *value) { return parse_int32(text, size, value); }
-NumberVerdict call(const char *text, size_t size, int64_t *value) { return parse_int64(text, size, value); }
-NumberVerdict call(const char *text, size_t size, float *value) { return parse_float32(text, size, value); }
-NumberVerdict call(const char *text, size_t size, double *value) { return parse_float64(text, size, value); }
-NumberVerdict call(const char *text, size_t size, bool *value) { return parse_bool(text, size, value); }
+NumberVerdict call(const char *text, size_t size, IntegerForms forms, int16_t *value) {
+    return forms == IntegerForms::Decimal ? parse_int16<IntegerForms::Decimal>(text, size, value)
+                                          : parse_int16<IntegerForms::Literals>(text, size, value);
+}
+NumberVerdict call(const char *text, size_t size, IntegerForms forms, int32_t *value) {
+    return forms == IntegerForms::Decimal ? parse_int32<IntegerForms::Decimal>(text, size, value)
+                                          : parse_int32<IntegerForms::Literals>(text, size, value);
+}
+NumberVerdict call(const char *text, size_t size, IntegerForms forms, int64_t *value) {
+    return forms == IntegerForms::Decimal ? parse_int64<IntegerForms::Decimal>(text, size, value)
+                                          : parse_int64<IntegerForms::Literals>(text, size, value);
+}
+NumberVerdict call(const char *text, size_t size, IntegerForms, float *value) {
+    return parse_float32(text, size, value);
+}
+NumberVerdict call(const char *text, size_t size, IntegerForms, double *value) {
+    return parse_float64(text, size, value);
+}
+NumberVerdict call(const char *text, size_t size, IntegerForms, bool *value) { return parse_bool(text, size, value); }
 
 /* The form that is taken when it is in range. */
 bool is_decimal(const std::string &text) {
@@ -129,28 +196,28 @@ template <typename Type> bool may_be_unknown(const std::string &text, NumberVerd
 
 } // namespace
 
-void reference_number(const std::string &text, Locale locale, Parsed<int16_t> *expected) {
-    input_integer(text, locale, expected);
+void reference_number(const std::string &text, Locale locale, IntegerForms forms, Parsed<int16_t> *expected) {
+    input_integer(text, locale, forms, expected);
 }
 
-void reference_number(const std::string &text, Locale locale, Parsed<int32_t> *expected) {
-    input_integer(text, locale, expected);
+void reference_number(const std::string &text, Locale locale, IntegerForms forms, Parsed<int32_t> *expected) {
+    input_integer(text, locale, forms, expected);
 }
 
-void reference_number(const std::string &text, Locale locale, Parsed<int64_t> *expected) {
-    input_integer(text, locale, expected);
+void reference_number(const std::string &text, Locale locale, IntegerForms forms, Parsed<int64_t> *expected) {
+    input_integer(text, locale, forms, expected);
 }
 
-void reference_number(const std::string &text, Locale locale, Parsed<float> *expected) {
+void reference_number(const std::string &text, Locale locale, IntegerForms, Parsed<float> *expected) {
     input_float(text, locale, expected);
 }
 
-void reference_number(const std::string &text, Locale locale, Parsed<double> *expected) {
+void reference_number(const std::string &text, Locale locale, IntegerForms, Parsed<double> *expected) {
     input_float(text, locale, expected);
 }
 
 /* As boolin decides. */
-void reference_number(const std::string &given, Locale locale, Parsed<bool> *expected) {
+void reference_number(const std::string &given, Locale locale, IntegerForms, Parsed<bool> *expected) {
     std::string text = given;
     for (char &c : text)
         c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
@@ -164,11 +231,11 @@ void reference_number(const std::string &given, Locale locale, Parsed<bool> *exp
             *expected = {NumberVerdict::Value, false};
 }
 
-template <typename Type> Parsed<Type> parse(const std::string &text) {
+template <typename Type> Parsed<Type> parse(const std::string &text, IntegerForms forms) {
     const Exact exact(text);
     const Type before = static_cast<Type>(1);
     Parsed<Type> parsed{NumberVerdict::Unknown, before};
-    parsed.verdict = call(exact.bytes.get(), exact.size, &parsed.value);
+    parsed.verdict = call(exact.bytes.get(), exact.size, forms, &parsed.value);
     if (parsed.verdict != NumberVerdict::Value) {
         if (parsed.value != before)
             throw std::logic_error("a value without a verdict: " + visible(text));
@@ -177,11 +244,11 @@ template <typename Type> Parsed<Type> parse(const std::string &text) {
     return parsed;
 }
 
-template <typename Type> NumberVerdict check(const std::string &text) {
-    const Parsed<Type> found = parse<Type>(text);
+template <typename Type> NumberVerdict check(const std::string &text, IntegerForms forms) {
+    const Parsed<Type> found = parse<Type>(text, forms);
     for (const Locale locale : {Locale::HighBytesAreBlanks, Locale::HighBytesAreNoBlanks}) {
         Parsed<Type> expected;
-        reference_number(text, locale, &expected);
+        reference_number(text, locale, forms, &expected);
         if (found.verdict == NumberVerdict::Unknown ? may_be_unknown<Type>(text, expected.verdict) : found == expected)
             continue;
         std::ostringstream what;
@@ -191,18 +258,18 @@ template <typename Type> NumberVerdict check(const std::string &text) {
     return found.verdict;
 }
 
-template Parsed<int16_t> parse<int16_t>(const std::string &);
-template Parsed<int32_t> parse<int32_t>(const std::string &);
-template Parsed<int64_t> parse<int64_t>(const std::string &);
-template Parsed<float> parse<float>(const std::string &);
-template Parsed<double> parse<double>(const std::string &);
-template Parsed<bool> parse<bool>(const std::string &);
+template Parsed<int16_t> parse<int16_t>(const std::string &, IntegerForms);
+template Parsed<int32_t> parse<int32_t>(const std::string &, IntegerForms);
+template Parsed<int64_t> parse<int64_t>(const std::string &, IntegerForms);
+template Parsed<float> parse<float>(const std::string &, IntegerForms);
+template Parsed<double> parse<double>(const std::string &, IntegerForms);
+template Parsed<bool> parse<bool>(const std::string &, IntegerForms);
 
-template NumberVerdict check<int16_t>(const std::string &);
-template NumberVerdict check<int32_t>(const std::string &);
-template NumberVerdict check<int64_t>(const std::string &);
-template NumberVerdict check<float>(const std::string &);
-template NumberVerdict check<double>(const std::string &);
-template NumberVerdict check<bool>(const std::string &);
+template NumberVerdict check<int16_t>(const std::string &, IntegerForms);
+template NumberVerdict check<int32_t>(const std::string &, IntegerForms);
+template NumberVerdict check<int64_t>(const std::string &, IntegerForms);
+template NumberVerdict check<float>(const std::string &, IntegerForms);
+template NumberVerdict check<double>(const std::string &, IntegerForms);
+template NumberVerdict check<bool>(const std::string &, IntegerForms);
 
 } // namespace movielens_ingest::core

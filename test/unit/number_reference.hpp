@@ -30,20 +30,21 @@ template <typename Type> std::ostream &operator<<(std::ostream &out, const Parse
 /* Whether isspace() says yes to bytes of 0x80 and more: it depends on the locale. */
 enum class Locale : uint8_t { HighBytesAreBlanks, HighBytesAreNoBlanks };
 
-void reference_number(const std::string &text, Locale locale, Parsed<int16_t> *expected);
-void reference_number(const std::string &text, Locale locale, Parsed<int32_t> *expected);
-void reference_number(const std::string &text, Locale locale, Parsed<int64_t> *expected);
-void reference_number(const std::string &text, Locale locale, Parsed<float> *expected);
-void reference_number(const std::string &text, Locale locale, Parsed<double> *expected);
-void reference_number(const std::string &text, Locale locale, Parsed<bool> *expected);
+/* The forms matter to integers only. */
+void reference_number(const std::string &text, Locale locale, IntegerForms forms, Parsed<int16_t> *expected);
+void reference_number(const std::string &text, Locale locale, IntegerForms forms, Parsed<int32_t> *expected);
+void reference_number(const std::string &text, Locale locale, IntegerForms forms, Parsed<int64_t> *expected);
+void reference_number(const std::string &text, Locale locale, IntegerForms forms, Parsed<float> *expected);
+void reference_number(const std::string &text, Locale locale, IntegerForms forms, Parsed<double> *expected);
+void reference_number(const std::string &text, Locale locale, IntegerForms forms, Parsed<bool> *expected);
 
 /* What the core says. Throws std::logic_error if it changes a value that it does not know. */
-template <typename Type> Parsed<Type> parse(const std::string &text);
+template <typename Type> Parsed<Type> parse(const std::string &text, IntegerForms forms = IntegerForms::Decimal);
 
 /*
  * What the core says, after it has been compared with the reference in both locales. Throws std::logic_error where they
  * differ, and at an Unknown where the core has to know.
  */
-template <typename Type> NumberVerdict check(const std::string &text);
+template <typename Type> NumberVerdict check(const std::string &text, IntegerForms forms = IntegerForms::Decimal);
 
 } // namespace movielens_ingest::core

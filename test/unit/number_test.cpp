@@ -118,6 +118,88 @@ TYPED_TEST(Integer, MeetsTheReferenceOnRandomText) {
         EXPECT_GT(count, 2000U);
 }
 
+/* Integers as PostgreSQL reads them from 16 on. */
+constexpr IntegerForms kLiterals = IntegerForms::Literals;
+
+TYPED_TEST(Integer, TakesLiterals) {
+    const struct {
+        const char *text;
+        TypeParam value;
+    } cases[] = {
+        {"0", 0},       {"-0", 0},    {" +12 ", 12},  {"007", 7},         {"1_000", 1000}, {"1_2_3", 123},
+        {"-1_0 ", -10}, {"0_7", 7},   {"0x1F", 31},   {"0X1f", 31},       {"0x_1_f", 31},  {"0o17", 15},
+        {"0O_1_7", 15}, {"0b101", 5}, {"0B1_0_1", 5}, {"\t-0x10\n", -16}, {"+0b_1", 1},    {"0x0000000000007f", 127},
+        {"-0o0", 0},
+    };
+    for (const auto &c : cases)
+        EXPECT_EQ(parse<TypeParam>(c.text, kLiterals), (Parsed<TypeParam>{kValue, c.value})) << c.text;
+    for (const char *text : {"",    " ",   "-",     "_",      "_1",   "1_",  "1__0", "1_ ",  "1_x",  "- 1",  "0x",
+                             "0x_", "0x ", "0xg",   "0x1_",   "0o8",  "0o",  "0b2",  "0b",   "0_x1", "00x1", "x1",
+                             "1e3", "1.0", "0b1_2", "0x1__f", "0xx1", "--1", "+-1",  "0x-1", "1 2",  "0d1"}) {
+        EXPECT_EQ(parse<TypeParam>(text, kLiterals).verdict, kInvalid) << text;
+        check<TypeParam>(text, kLiterals);
+    }
+}
+
+/* There is room for a digit that makes a number too large; form is judged behind it, and only then the range. */
+TYPED_TEST(Integer, RangeAndFormOfLiteralsAreJudgedInOrder) {
+    const std::string max = std::to_string(std::numeric_limits<TypeParam>::max());
+    const std::string min = std::to_string(std::numeric_limits<TypeParam>::min());
+    std::string far = min.substr(1);
+    far.back() = '9';
+    EXPECT_EQ(parse<TypeParam>(max, kLiterals), (Parsed<TypeParam>{kValue, std::numeric_limits<TypeParam>::max()}));
+    EXPECT_EQ(parse<TypeParam>(min, kLiterals), (Parsed<TypeParam>{kValue, std::numeric_limits<TypeParam>::min()}));
+    EXPECT_EQ(parse<TypeParam>(min.substr(1), kLiterals).verdict, kOutOfRange);
+    for (const std::string sign : {"", "-", "+", " "}) {
+        EXPECT_EQ(parse<TypeParam>(sign + far, kLiterals).verdict, kOutOfRange);
+        EXPECT_EQ(parse<TypeParam>(sign + far + " ", kLiterals).verdict, kOutOfRange);
+        EXPECT_EQ(parse<TypeParam>(sign + far + "x", kLiterals).verdict, kInvalid);
+        EXPECT_EQ(parse<TypeParam>(sign + far + "_", kLiterals).verdict, kInvalid);
+        EXPECT_EQ(parse<TypeParam>(sign + far + "0x", kLiterals).verdict, kOutOfRange);
+        EXPECT_EQ(parse<TypeParam>(sign + far + "_0x", kLiterals).verdict, kOutOfRange);
+        EXPECT_EQ(parse<TypeParam>(sign + far + "\xA0", kLiterals).verdict, kUnknown);
+    }
+    std::string hex = "0x7";
+    std::string binary = "0b";
+    for (size_t i = 2; i < 2 * sizeof(TypeParam) + 1; ++i)
+        hex += 'f';
+    binary += std::string(8 * sizeof(TypeParam) - 1, '1');
+    for (const std::string &text : {hex, binary})
+        EXPECT_EQ(parse<TypeParam>(text, kLiterals),
+                  (Parsed<TypeParam>{kValue, std::numeric_limits<TypeParam>::max()}));
+    EXPECT_EQ(parse<TypeParam>("0x8" + std::string(2 * sizeof(TypeParam) - 1, '0'), kLiterals).verdict, kOutOfRange);
+    EXPECT_EQ(parse<TypeParam>("-0x8" + std::string(2 * sizeof(TypeParam) - 1, '0'), kLiterals),
+              (Parsed<TypeParam>{kValue, std::numeric_limits<TypeParam>::min()}));
+    EXPECT_EQ(parse<TypeParam>(binary + "1", kLiterals).verdict, kOutOfRange);
+}
+
+TYPED_TEST(Integer, LiteralsMeetTheReferenceOnRandomText) {
+    std::mt19937 random(17);
+    const char *const starts[] = {"", "", "-", "+", " ", "0x", "-0x", "0X", "0o", "0b", "-0b", " 0O", "0B", "0"};
+    const std::string alphabets[] = {"0123456789",
+                                     "01",
+                                     "01_",
+                                     "01234567_",
+                                     "0123456789abcdefABCDEF_",
+                                     "0123456789_",
+                                     "0123456789abcdef_xob+- \xA0"};
+    const std::string limits[] = {std::to_string(std::numeric_limits<TypeParam>::max()).substr(0, 4), "7fff", "8000"};
+    size_t counts[4] = {};
+    for (int i = 0; i < 300000; ++i) {
+        std::string text = starts[random() % std::size(starts)];
+        if (random() % 3 == 0)
+            text += limits[random() % std::size(limits)];
+        const std::string &alphabet = alphabets[random() % std::size(alphabets)];
+        for (size_t size = text.size() + random() % (random() % 2 == 0 ? 6 : 70); text.size() < size;)
+            text += alphabet[random() % alphabet.size()];
+        ++counts[static_cast<size_t>(check<TypeParam>(text, kLiterals))];
+        if (testing::Test::HasFailure())
+            return;
+    }
+    for (const size_t count : counts)
+        EXPECT_GT(count, 1000U);
+}
+
 TEST(Bool, TakesWhatTheInputFunctionTakes) {
     for (const char *text : {"t", "TRUE", "true", "True", "tr", "y", "Yes", "ON", "1", " on ", "\ttrue\n"})
         EXPECT_EQ(parse<bool>(text), (Parsed<bool>{kValue, true})) << text;

@@ -70,6 +70,11 @@ TEST(PlainScanner, WhatIsNotPlain) {
         for (const std::string other :
              {"", "a", "a,b,c", ",,", "\"a\",b", "a\",b", "a,b\"", "\\.,b", "\\,b", "a\r,b", "a\n,b", "\r,b"})
             EXPECT_EQ(count_plain(other + text, dialect, 2), 0U) << visible(other + text);
+        Dialect unmarked = dialect;
+        unmarked.end_marker = false;
+        for (const std::string plain : {"\\.,b", "\\,b", "\\.,"})
+            EXPECT_EQ(count_plain(plain + text, unmarked, 2), 1U) << visible(plain + text);
+        EXPECT_EQ(count_plain("\\." + text + "\\." + text, unmarked, 1), 2U);
         EXPECT_EQ(count_plain("a,b", dialect, 2), 0U);
         EXPECT_EQ(count_plain("a,b\r", dialect, 2), line_end == LineEnd::Cr ? 1U : 0U);
         EXPECT_EQ(count_plain("", dialect, 2), 0U);

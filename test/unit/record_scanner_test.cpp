@@ -247,6 +247,35 @@ TEST(RecordScanner, TheEndOfCopyMarkerIsFoundEvenIfItHoldsTheQuote) {
     }
 }
 
+/* From PostgreSQL 18 on. */
+TEST(RecordScanner, WithoutEndOfCopyMarkersTheyAreData) {
+    const struct {
+        const char *bytes;
+        LineEnd line_end;
+        Records records;
+    } cases[] = {
+        {"\\.\na\n", LineEnd::Lf, {{0, 3, 2, 1, kNone}, {3, 2, 1, 1, kNone}}},
+        {"a\r\n\\.\r\n", LineEnd::CrLf, {{0, 3, 1, 1, kNone}, {3, 4, 2, 1, kNone}}},
+        {"\\.\r\\.\r", LineEnd::Cr, {{0, 3, 2, 1, kNone}, {3, 3, 2, 1, kNone}}},
+        {"\\.\n\\.", LineEnd::Unknown, {{0, 3, 2, 1, kNone}, {3, 2, 2, 0, kNone}}},
+        {"\\.\r\n", LineEnd::Lf, {{0, 4, 3, 1, kCr}}},
+        {"\\.\r\r\n", LineEnd::CrLf, {{0, 5, 3, 1, kCr}}},
+        {"\\.\n", LineEnd::Cr, {{0, 3, 2, 0, kLf}}},
+    };
+    for (const auto &c : cases) {
+        Dialect dialect = with(c.line_end);
+        dialect.end_marker = false;
+        EXPECT_EQ(scan_in_pieces(c.bytes, dialect, {}), c.records) << visible(c.bytes);
+        EXPECT_EQ(scan_by(1, c.bytes, dialect), c.records) << visible(c.bytes);
+    }
+    for (const char quote : {'\\', '.'}) {
+        Dialect dialect = with(LineEnd::Lf, quote);
+        dialect.end_marker = false;
+        EXPECT_EQ(scan_in_pieces("\\.\na\n", dialect, {}), (Records{{0, 3, 2, 1, kOpen}, {3, 2, 1, 1, kNone}}));
+        EXPECT_EQ(scan_in_pieces("\\.\n\\.\n", dialect, {}), (Records{{0, 6, 5, 2, kNone}}));
+    }
+}
+
 TEST(RecordScanner, OtherQuotesAndBytesAreJustBytes) {
     const std::string bytes("\xFF\0\x80\"\n'\n'\n", 9);
     EXPECT_EQ(scan_in_pieces(bytes, with(LineEnd::Lf, '\''), {}), (Records{{0, 5, 4, 1, kNone}, {5, 4, 3, 2, kNone}}));
@@ -303,17 +332,21 @@ TEST(RecordScanner, PiecesDoNotMatter) {
         char escape;
     } characters[] = {{'"', '"'}, {'.', '.'}, {'\\', '\\'}, {'"', '\\'}, {'\\', '.'}, {'"', '\n'}};
     for (const auto &[quote, escape] : characters) {
-        for (const LineEnd line_end : kLineEnds) {
-            const Dialect dialect = with(line_end, quote, escape);
-            for (const std::string bytes : kNasty) {
-                const Records expected = reference_records(bytes, dialect);
-                EXPECT_EQ(scan_in_pieces(bytes, dialect, {}), expected) << describe(bytes, dialect);
-                for (size_t piece = 1; piece <= 7; ++piece)
-                    EXPECT_EQ(scan_by(piece, bytes, dialect), expected) << describe(bytes, dialect) << " by " << piece;
-                for (size_t i = 0; i <= bytes.size(); ++i)
-                    for (size_t j = i; j <= bytes.size(); ++j)
-                        ASSERT_EQ(scan_in_pieces(bytes, dialect, {i, j}), expected)
-                            << describe(bytes, dialect) << " at " << i << ", " << j;
+        for (const bool end_marker : {true, false}) {
+            for (const LineEnd line_end : kLineEnds) {
+                Dialect dialect = with(line_end, quote, escape);
+                dialect.end_marker = end_marker;
+                for (const std::string bytes : kNasty) {
+                    const Records expected = reference_records(bytes, dialect);
+                    EXPECT_EQ(scan_in_pieces(bytes, dialect, {}), expected) << describe(bytes, dialect);
+                    for (size_t piece = 1; piece <= 7; ++piece)
+                        EXPECT_EQ(scan_by(piece, bytes, dialect), expected)
+                            << describe(bytes, dialect) << " by " << piece;
+                    for (size_t i = 0; i <= bytes.size(); ++i)
+                        for (size_t j = i; j <= bytes.size(); ++j)
+                            ASSERT_EQ(scan_in_pieces(bytes, dialect, {i, j}), expected)
+                                << describe(bytes, dialect) << " at " << i << ", " << j;
+                }
             }
         }
     }

@@ -67,9 +67,10 @@ Dialect random_dialect(std::mt19937 *random, LineEnd line_end) {
     const char quotes[] = {'"', '"', '"', '.', '\\'};
     const char escapes[] = {'\\', '\\', '\\', '"', '.', ',', 'a', '\n', '\r'};
     const char quote = quotes[(*random)() % std::size(quotes)];
-    if ((*random)() % 3 == 0)
-        return with(line_end, quote);
-    return with(line_end, quote, escapes[(*random)() % std::size(escapes)]);
+    const char escape = (*random)() % 3 == 0 ? quote : escapes[(*random)() % std::size(escapes)];
+    Dialect dialect = with(line_end, quote, escape);
+    dialect.end_marker = (*random)() % 2 == 0;
+    return dialect;
 }
 
 namespace {
@@ -102,24 +103,25 @@ Placed first_record(const std::string &rest, const Dialect &dialect, LineEnd *li
     RecordFault fault = RecordFault::None;
 
     /* The end-of-copy marker comes before all quotes. */
-    if (*line_end == LineEnd::Unknown && starts_with(rest, "\\.\r\n"))
+    const std::string start = dialect.end_marker ? rest.substr(0, 4) : std::string();
+    if (*line_end == LineEnd::Unknown && starts_with(start, "\\.\r\n"))
         *line_end = LineEnd::CrLf;
-    else if (*line_end == LineEnd::Unknown && starts_with(rest, "\\.\n"))
+    else if (*line_end == LineEnd::Unknown && starts_with(start, "\\.\n"))
         *line_end = LineEnd::Lf;
-    else if (*line_end == LineEnd::Unknown && starts_with(rest, "\\.\r"))
+    else if (*line_end == LineEnd::Unknown && starts_with(start, "\\.\r"))
         *line_end = LineEnd::Cr;
-    if (*line_end == LineEnd::Lf && starts_with(rest, "\\.\n"))
+    if (*line_end == LineEnd::Lf && starts_with(start, "\\.\n"))
         return Placed{0, 3, 2, 1, RecordFault::EndOfCopyMarker};
-    if (*line_end == LineEnd::CrLf && starts_with(rest, "\\.\r\n"))
+    if (*line_end == LineEnd::CrLf && starts_with(start, "\\.\r\n"))
         return Placed{0, 4, 2, 1, RecordFault::EndOfCopyMarker};
-    if (*line_end == LineEnd::Cr && starts_with(rest, "\\.\r"))
+    if (*line_end == LineEnd::Cr && starts_with(start, "\\.\r"))
         return Placed{0, 3, 2, 1, RecordFault::EndOfCopyMarker};
 
-    if (*line_end == LineEnd::Lf && starts_with(rest, "\\.\r"))
+    if (*line_end == LineEnd::Lf && starts_with(start, "\\.\r"))
         fault = RecordFault::MismatchedMarker;
-    if (*line_end == LineEnd::CrLf && starts_with(rest, "\\.\r\r"))
+    if (*line_end == LineEnd::CrLf && starts_with(start, "\\.\r\r"))
         fault = RecordFault::MismatchedMarker;
-    if (*line_end == LineEnd::Cr && starts_with(rest, "\\.\n"))
+    if (*line_end == LineEnd::Cr && starts_with(start, "\\.\n"))
         fault = RecordFault::MismatchedMarker;
 
     Quotes quotes{dialect};
@@ -233,7 +235,7 @@ PlainFields reference_plain_fields(const std::string &bytes, const Placed &recor
                                    size_t fields) {
     const std::string content = bytes.substr(record.start, record.content);
     if (record.fault != RecordFault::None || record.lines != 1 || record.size == record.content ||
-        content.find(dialect.quote) != std::string::npos || starts_with(content, "\\") ||
+        content.find(dialect.quote) != std::string::npos || (dialect.end_marker && starts_with(content, "\\")) ||
         count(content, dialect.delimiter) + 1 != fields)
         return std::nullopt;
     const auto found = reference_fields(content, dialect);
