@@ -159,11 +159,19 @@ inline void init_range_table(EState *estate, const InsertTarget &target) {
 #endif
 }
 
+#if PG_VERSION_NUM >= 180000
+// The betas of 19 have one more parameter, a node that may be absent, which its release candidate has not, under one
+// version number.
+template <typename... Nodes>
+inline void check_insert_with(void (*check)(ResultRelInfo *, CmdType, OnConflictAction, List *, Nodes...),
+                              ResultRelInfo *relinfo) {
+    check(relinfo, CMD_INSERT, ONCONFLICT_NONE, NIL, Nodes{}...);
+}
+#endif
+
 inline void check_insert_into(ResultRelInfo *relinfo) {
-#if PG_VERSION_NUM >= 190000
-    CheckValidResultRel(relinfo, CMD_INSERT, ONCONFLICT_NONE, NIL, nullptr);
-#elif PG_VERSION_NUM >= 180000
-    CheckValidResultRel(relinfo, CMD_INSERT, ONCONFLICT_NONE, NIL);
+#if PG_VERSION_NUM >= 180000
+    check_insert_with(CheckValidResultRel, relinfo);
 #elif PG_VERSION_NUM >= 170000
     CheckValidResultRel(relinfo, CMD_INSERT, NIL);
 #else
