@@ -123,6 +123,7 @@ SOURCES = \
 	src/pg/target_storage.cpp \
 	src/pg/tuple_former.cpp \
 	src/pg/tuple_layout.cpp \
+	src/pg/type_code.cpp \
 	src/pg/validation.cpp \
 	src/pg/validation_pool.cpp \
 	src/pg/validation_worker.cpp \

@@ -9,6 +9,12 @@
 
 #include "core/number.hpp"
 
+#if PG_VERSION_NUM >= 160000
+extern "C" {
+#include "nodes/miscnodes.h"
+}
+#endif
+
 namespace movielens_ingest::pg {
 
 /* All configuration variables of this process, and how many there are. */
@@ -238,6 +244,26 @@ constexpr bool kCsvHasEndMarker = PG_VERSION_NUM < 180000;
 
 /* What int2in, int4in and int8in take. */
 constexpr auto kIntegerForms = PG_VERSION_NUM >= 160000 ? core::IntegerForms::Literals : core::IntegerForms::Decimal;
+
+/* Whether input functions can refuse a value without raising an error: most of the server's own do. */
+constexpr bool kInputCanRefuse = PG_VERSION_NUM >= 160000;
+
+/* Null: *value is the input function's result. Else why it has refused the text, in the current memory context. */
+inline const ErrorData *try_input_function(FmgrInfo *input, char *text, Oid ioparam, int32 typmod, Datum *value) {
+#if PG_VERSION_NUM >= 160000
+    ErrorSaveContext refused;
+
+    memset(&refused, 0, sizeof(refused));
+    refused.type = T_ErrorSaveContext;
+    refused.details_wanted = true;
+    return InputFunctionCallSafe(input, text, ioparam, typmod, reinterpret_cast<Node *>(&refused), value)
+               ? nullptr
+               : refused.error_data;
+#else
+    *value = InputFunctionCall(input, text, ioparam, typmod);
+    return nullptr;
+#endif
+}
 
 /* What a buffer must be locked with to be written out: from 19 on nobody may set hint bits meanwhile. */
 #if PG_VERSION_NUM >= 190000

@@ -57,12 +57,6 @@ void form_tuples(void *argument) {
     }
 }
 
-/* Some input functions refuse a value with an error of class 42: regclass, jsonpath, tsquery. */
-bool is_values_own(const TupleFormer *former, const ErrorData *error) {
-    return value_was_refused(former) &&
-           ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION;
-}
-
 void pass_on_refused(Forming *forming, int from) {
     ChunkWork *work = forming->work;
 
@@ -96,13 +90,13 @@ void form_piece(ChunkWork *work) {
             form_tuples(&forming);
             forming.may_raise = true;
         } else {
-            /* What may raise an error runs in a subtransaction: on PostgreSQL 15 there are no soft errors. */
+            /* What may raise an error runs in a subtransaction, which ends with the first one. */
             error = try_in_subtransaction(form_tuples, &forming);
             forming.may_raise = false;
         }
         pass_on_refused(&forming, from);
         if (error != nullptr) {
-            if (!is_records_own(error) && !is_values_own(work->former, error)) {
+            if (!(value_was_refused(work->former) ? is_values_own(error) : is_records_own(error))) {
                 ReThrowError(error);
             }
             refuse_for_error(work, forming.next, error, column_at_fault(work->former));

@@ -15,6 +15,11 @@ bool is_records_own(const ErrorData *error) {
     return policy || core::error_fate(sqlstate_of(error)) == core::ErrorFate::Reject;
 }
 
+bool is_values_own(const ErrorData *error) {
+    return is_records_own(error) ||
+           ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION;
+}
+
 Refusal copy_refusal(const Refusal *why, MemoryContext context) {
     return {why->sqlerrcode, copy_error_text(why->message, context), copy_error_text(why->detail, context),
             why->column != nullptr ? MemoryContextStrdup(context, why->column) : nullptr};

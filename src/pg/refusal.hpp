@@ -17,6 +17,12 @@ struct Refusal {
 /* An error is a record's own, by its SQLSTATE (core::error_fate), or a violated policy. */
 bool is_records_own(const ErrorData *error);
 
+/*
+ * An error of an input function is the value's own: so is one of class 42, with which some of them refuse a value
+ * (regclass, jsonpath, tsquery).
+ */
+bool is_values_own(const ErrorData *error);
+
 /* In the given memory context, with texts as error_text.hpp clips them. */
 Refusal copy_refusal(const Refusal *why, MemoryContext context);
 

@@ -8,6 +8,7 @@
 #include "pg/record_text.hpp"
 #include "pg/target.hpp"
 #include "pg/tuple_layout.hpp"
+#include "pg/type_code.hpp"
 
 namespace movielens_ingest::pg {
 
@@ -54,6 +55,7 @@ struct TupleFormer {
     Bitmapset *left_out; /* columns with a default that is not evaluated, as in column_numbers() */
     RecordRules *rules;
     bool runs_code;     /* a record always runs code that may raise an error */
+    bool can_refuse;    /* input functions need not raise an error */
     const char *column; /* being converted */
     bool in_input;      /* its input function runs */
 };
@@ -80,6 +82,8 @@ void add_column(TupleFormer *former, const Import *import, int index, TupleShape
     column->conversion = conversion_of(attribute->atttypid);
     getTypeInputInfo(attribute->atttypid, &input, &column->ioparam);
     fmgr_info(input, &column->input);
+    /* What volatile code has done for a record that is refused must not stay: only an error rolls it back. */
+    former->can_refuse = former->can_refuse && !reading_is_volatile(attribute->atttypid);
     former->runs_code |= column->conversion == Conversion::Input;
     if (shape == TupleShape::Fields) {
         TupleDescInitEntry(former->desc, static_cast<AttrNumber>(index + 1), psprintf("f%d", index + 1),
@@ -183,6 +187,22 @@ core::Field force(const TupleFormer *former, const Column *column, core::Field f
     return field;
 }
 
+/* False: the text, null for NULL, is refused without an error. One that ends more than the record is raised anyway. */
+bool call_input_function(const TupleFormer *former, Column *column, char *text, Datum *value, Refusal *why) {
+    if (former->can_refuse) {
+        const ErrorData *error = try_input_function(&column->input, text, column->ioparam, column->typmod, value);
+        if (error == nullptr) {
+            return true;
+        }
+        if (is_values_own(error)) {
+            *why = {error->sqlerrcode, error->message, error->detail, column->name};
+            return false;
+        }
+    }
+    *value = InputFunctionCall(&column->input, text, column->ioparam, column->typmod);
+    return true;
+}
+
 Formed set_value(TupleFormer *former, Column *column, core::Field field, bool may_raise, Refusal *why) {
     Datum *value = &former->values[column->index];
     const bool null = field.data == nullptr;
@@ -205,11 +225,11 @@ Formed set_value(TupleFormer *former, Column *column, core::Field field, bool ma
     /* For NULL too, as COPY does: the input function of a domain checks it. */
     former->column = column->name;
     former->in_input = true;
-    *value = InputFunctionCall(&column->input, null ? nullptr : pnstrdup(field.data, field.size), column->ioparam,
-                               column->typmod);
+    const bool taken =
+        call_input_function(former, column, null ? nullptr : pnstrdup(field.data, field.size), value, why);
     former->in_input = false;
     former->column = nullptr;
-    return Formed::Tuple;
+    return taken ? Formed::Tuple : Formed::Refused;
 }
 
 Formed set_values(TupleFormer *former, bool may_raise, Refusal *why) {
@@ -291,6 +311,7 @@ TupleFormer *make_tuple_former(const Import *import, Relation target, TupleShape
         AllocSetContextCreate(CurrentMemoryContext, "movielens_ingest record", ALLOCSET_DEFAULT_SIZES);
     former->values = static_cast<Datum *>(palloc0(sizeof(Datum) * Max(natts, 1)));
     former->nulls = static_cast<bool *>(palloc0(sizeof(bool) * Max(natts, 1)));
+    former->can_refuse = kInputCanRefuse;
     former->columns = static_cast<Column *>(palloc0(sizeof(Column) * static_cast<Size>(Max(columns, 1))));
     former->defaults = static_cast<Default *>(palloc0(sizeof(Default) * Max(natts, 1)));
     for (int i = 0; i < columns; i++) {
