@@ -9,6 +9,9 @@ export LC_ALL=C.UTF-8 LANG=C.UTF-8
 # Where the PostgreSQL is that is tested: its pg_config. The host's own unless test/versions/on names another.
 default_major=15
 tested_pg_config=${MOVIELENS_INGEST_PG_CONFIG:-/usr/lib/postgresql/$default_major/bin/pg_config}
+# And the packages for that, as test/setup.sh names them.
+needs='test'
+[ -z "${MOVIELENS_INGEST_PG_CONFIG:-}" ] || needs=installation
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 build=$top/build
@@ -195,7 +198,7 @@ stop_server() {
 # extension, and an empty folder for its servers. From a clone that the servers' user cannot read it goes on in a copy.
 ready_to_run() {
     local dir=$1 copy
-    "$top/test/setup.sh" test
+    "$top/test/setup.sh" $needs
     if ! reachable; then
         copy=$(copy_of_clone)
         say "$server_user cannot read all of $top: going on in a copy, $copy, which stays if a test fails"
