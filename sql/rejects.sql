@@ -357,15 +357,6 @@ SELECT octet_length(raw_line) <= 8192 AS clipped, starts_with(raw_line, 'x,éyyy
 CALL law(:id, 'notes', 'notes_before');
 :law
 
--- The end of data that COPY knows is refused: it would end the file without a word.
-\set file :dir /marker.csv
-\! printf 'id,note\n1,a\n\\.\n2,b\n' > "$D/marker.csv"
-TRUNCATE notes;
-SELECT ml_import(:'file', 'notes') AS id \gset
-:ended
-:rejects
-TABLE notes ORDER BY id;
-
 -- What holds for every import: the counts add up, and each refused record has one row, in its chunk.
 SELECT count(*) FROM uploaded_files
  WHERE success_count + error_count + skipped_count + unprocessed_count IS DISTINCT FROM row_count

@@ -38,18 +38,6 @@ is(as_copy($node, 'one line end without a header', 'a integer, b text', "\n", he
 is(as_copy($node, 'NUL bytes', 'a integer, b text', "a,b\n1,\0\n\0,b\n\0\n2,\"\0\"\n3,x\n\0", reason => 0), 5, '... are refused');
 as_copy($node, 'a byte order mark inside', 'a integer, b text', "a,b\n1,\357\273\277x\n\357\273\2772,y\n");
 
-# COPY would end the input at the marker: what comes behind it is read, the marker alone is refused.
-for my $end ("\n", "\r\n", "\r")
-{
-	my $file = write_file('marker.csv', join($end, 'a,b', '1,x', '\\.', '2,y', '\\.', '\\.', '"\\.",z', '3,\\.', ''));
-	$node->safe_psql('postgres', 'DROP TABLE IF EXISTS t; CREATE TABLE t (a text, b text)');
-	for my $chunk_size (1, 2, 30000)
-	{
-		my $row = imported($node, $file, 't', "chunk_size => $chunk_size, min_chunks => 1, force => true");
-		is("$row->{success_count} $row->{error_count}", '4 3', 'a lone \\. is refused, chunk_size ' . $chunk_size);
-	}
-}
-
 # --- as many columns as a table can have ---
 
 my @wide = (join(',', map { "c$_" } 1 .. 1600), map { my $n = $_; join(',', map { $n * $_ % 997 } 1 .. 1600) } 1 .. 40);

@@ -116,6 +116,8 @@ sub documented
 
 sub bytes_of { my ($case) = @_; return join('', $case->{head}, @{ $case->{records} }) }
 
+sub has_end_marker { my ($session) = @_; return $session->query("SELECT CASE WHEN current_setting('server_version_num')::integer < 180000 THEN 1 ELSE 0 END") }
+
 # Each variant is [ chunk_size, min_chunks, max_workers, writer ]. Returns what is not as it should be, as text; nothing: all is well.
 sub broken_laws
 {
@@ -123,7 +125,7 @@ sub broken_laws
 	my $dialect = $case->{dialect};
 	my $bytes = bytes_of($case);
 	my $run = { session => $session, case => $case, bytes => $bytes, file => write_file('property.csv', $bytes),
-		records => [ records_of($bytes, $dialect, length $case->{head}) ] };
+		records => [ records_of($bytes, { %$dialect, end_marker => has_end_marker($session) }, length $case->{head}) ] };
 	$_->{bytes} = substr($bytes, $_->{offset}, $_->{size}) for @{ $run->{records} };
 	$session->query("DROP SCHEMA IF EXISTS imp, cop CASCADE;\n" . table_sql($case, 'imp') . ";\n" . table_sql($case, 'cop') . "; SET search_path = public");
 

@@ -14,7 +14,7 @@ our @EXPORT = qw(records_of);
 sub records_of
 {
 	my ($bytes, $dialect, $start) = @_;
-	my $reader = { bytes => $bytes, quote => $dialect->{quote}, escape => $dialect->{escape}, line_end => '', behind_cut => 0 };
+	my $reader = { bytes => $bytes, quote => $dialect->{quote}, escape => $dialect->{escape}, end_marker => $dialect->{end_marker}, line_end => '', behind_cut => 0 };
 	my $first = $dialect->{bom} ? 3 : 0;
 	# The first line end outside quotes is that of the file. If there is none it is LF.
 	for (my $at = $first; $at < length $bytes && $reader->{line_end} eq '';)
@@ -43,8 +43,8 @@ sub record_at
 	my $bytes = $reader->{bytes};
 	my ($in_quote, $escaped) = (0, 0);
 
-	# The end-of-copy marker is seen before quotes are.
-	if (substr($bytes, $start, 4) =~ /\A\\\.(\r\n|\r|\n)/ && ($reader->{line_end} eq '' || $reader->{line_end} eq $1))
+	# Up to PostgreSQL 17 there is an end-of-copy marker, and it is seen before quotes are.
+	if ($reader->{end_marker} && substr($bytes, $start, 4) =~ /\A\\\.(\r\n|\r|\n)/ && ($reader->{line_end} eq '' || $reader->{line_end} eq $1))
 	{
 		$reader->{line_end} = $1;
 		return (2, 2 + length $1);
