@@ -13,8 +13,9 @@ SELECT relname, attname, format_type(atttypid, atttypmod) AS type, attnotnull, a
   FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
  WHERE relnamespace = 'lens'::regnamespace AND relkind = 'r' AND attnum > 0
  ORDER BY relname, attnum;
+-- NOT NULL is a constraint in the catalog from 18 on.
 SELECT conrelid::regclass, contype, pg_get_constraintdef(oid)
-  FROM pg_constraint WHERE connamespace = 'lens'::regnamespace ORDER BY conrelid::regclass::text COLLATE "C";
+  FROM pg_constraint WHERE connamespace = 'lens'::regnamespace AND contype <> 'n' ORDER BY conrelid::regclass::text COLLATE "C";
 SELECT indrelid::regclass, pg_get_indexdef(indexrelid)
   FROM pg_index WHERE indrelid::regclass::text IN (SELECT relname FROM pg_class WHERE relnamespace = 'lens'::regnamespace)
  ORDER BY indrelid::regclass::text COLLATE "C";
@@ -78,16 +79,19 @@ SELECT ingest.ml_create_tables();
 SET search_path = lens, ingest;
 
 -- The objects of the extension, and those of them that have no comment; so with the indexes and policies of its tables.
-SELECT pg_describe_object(classid, objid, objsubid) COLLATE "C" AS object
+-- From 17 on the types of the rows of its tables, and of arrays of them, are members too.
+CREATE TEMPORARY VIEW member AS
+SELECT classid, objid, objsubid
   FROM pg_depend
  WHERE deptype = 'e' AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'movielens_ingest')
+   AND NOT (classid = 'pg_type'::regclass
+            AND EXISTS (SELECT FROM pg_type t LEFT JOIN pg_type element ON element.oid = t.typelem
+                         WHERE t.oid = objid AND (t.typrelid <> 0 OR element.typrelid <> 0)));
+SELECT pg_describe_object(classid, objid, objsubid) COLLATE "C" AS object
+  FROM member
  ORDER BY 1;
-WITH member AS (
-    SELECT classid, objid
-      FROM pg_depend
-     WHERE deptype = 'e' AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'movielens_ingest')
-), object AS (
-    SELECT * FROM member
+WITH object AS (
+    SELECT classid, objid FROM member
     UNION ALL
     SELECT 'pg_class'::regclass, indexrelid
       FROM member JOIN pg_index ON indrelid = objid
@@ -115,6 +119,7 @@ SELECT unnest(extconfig)::regclass::text COLLATE "C" AS dumped
 
 -- The tables stay when the extension goes.
 SET client_min_messages = warning;
+DROP VIEW member;
 DROP EXTENSION movielens_ingest;
 SELECT count(*) FROM movies;
 DROP SCHEMA lens, "Other Lens", owned, closed, ingest CASCADE;

@@ -226,7 +226,11 @@ CREATE FUNCTION refusals(path text, options text, copy_options text DEFAULT NULL
 LANGUAGE sql AS $$
     SELECT refusal(format('SELECT ml_import(%L, ''imported'', %s)', path, options), 'import')
     UNION ALL
-    SELECT refusal(format('COPY copied %s FROM %L (FORMAT csv%s)', columns, path, ', ' || nullif(copy_options, '')), 'COPY')
+    -- From 17 on COPY has another SQLSTATE for what may not be in the null string, and another word.
+    SELECT regexp_replace(regexp_replace(refusal(format('COPY copied %s FROM %L (FORMAT csv%s)', columns, path,
+                                                        ', ' || nullif(copy_options, '')), 'COPY'),
+                                         '^COPY 22023(: .* must not appear in the NULL specification)$', 'COPY 0A000\1'),
+                          'delimiter character must', 'delimiter must')
      WHERE copy_options IS NOT NULL
 $$;
 \pset tuples_only on

@@ -31,7 +31,9 @@ GRANT INSERT ON things TO regress_ingest_alice;
 SET SESSION AUTHORIZATION regress_ingest_alice;
 SELECT ml_import('/nowhere/things.csv', 'things');
 \echo :LAST_ERROR_SQLSTATE
+\set VERBOSITY sqlstate
 COPY things FROM :'things' (FORMAT csv, HEADER);
+\set VERBOSITY default
 RESET SESSION AUTHORIZATION;
 REVOKE EXECUTE ON FUNCTION ml_import FROM regress_ingest_alice;
 REVOKE INSERT ON things FROM regress_ingest_alice;

@@ -25,7 +25,8 @@ SELECT count(*) FROM pg_settings WHERE name LIKE 'movielens_ingest.%' AND short_
 -- Each option of ml_import has a setting, but for the file, the table and its columns, and what weakens a promise.
 SELECT parameter
   FROM unnest((SELECT proargnames FROM pg_proc WHERE oid = 'ml_import'::regproc)) parameter
- WHERE NOT EXISTS (SELECT FROM pg_settings WHERE name = 'movielens_ingest.' || parameter);
+ WHERE NOT EXISTS (SELECT FROM pg_settings WHERE name = 'movielens_ingest.' || parameter)
+ ORDER BY parameter COLLATE "C";
 
 -- What is recorded is what is in force: the setting, or the option of the call. NULL is an option left out.
 SELECT ml_import(:'file', 'numbers') AS id \gset
@@ -64,7 +65,10 @@ SET movielens_ingest.max_workers = -1;
 SET movielens_ingest.max_retries = 101;
 SET movielens_ingest.force = on;
 SET movielens_ingest.at_least_once = on;
+-- Later servers say the unit of the range too.
+\set VERBOSITY sqlstate
 SET movielens_ingest.retry_delay = '601s';
+\set VERBOSITY default
 SET movielens_ingest.chunksize = 1;
 \echo :LAST_ERROR_SQLSTATE
 SHOW movielens_ingest.chunk_size;
