@@ -4,6 +4,9 @@ EXTENSION   = movielens_ingest
 MODULE_big  = movielens_ingest
 PGFILEDESC  = "movielens_ingest - load CSV files into tables in parallel"
 
+# Where this file is: packages are built in folders of their own, one for each version of PostgreSQL (VPATH, as PGXS has it).
+source := $(or $(VPATH),$(patsubst %/,%,$(dir $(firstword $(MAKEFILE_LIST)))))
+
 # One name a line; CMakeLists.txt lists the same files (test/check_sources.sh compares them).
 SOURCES = \
 	src/core/checksum.cpp \
@@ -136,8 +139,8 @@ OBJS = $(SOURCES:.cpp=.o)
 DEPS = $(SOURCES:.cpp=.d)
 
 # Scripts have "--" in their names, regression tests do not.
-DATA    = $(wildcard sql/$(EXTENSION)--*.sql)
-REGRESS = $(sort $(foreach f,$(wildcard sql/*.sql),$(if $(findstring --,$(f)),,$(basename $(notdir $(f))))))
+DATA    = $(patsubst $(source)/%,%,$(wildcard $(source)/sql/$(EXTENSION)--*.sql))
+REGRESS = $(sort $(foreach f,$(wildcard $(source)/sql/*.sql),$(if $(findstring --,$(f)),,$(basename $(notdir $(f))))))
 
 # What pg_regress writes stays under build/, and results do not depend on the server's locale.
 REGRESS_OPTS = --outputdir=build/installcheck --encoding=UTF8 --no-locale
@@ -164,6 +167,8 @@ help:
 	@echo 'make format          let clang-format rewrite the sources'
 	@echo 'make demo            load a data set on a private server (DATA=file.csv or a directory)'
 	@echo 'make demo-stop       stop that server and delete it'
+	@echo 'make dist            the archives of the last commit, for PGXN and for packages, in build/dist'
+	@echo 'make package-test    build Debian packages, install, use and remove them in clean roots (VERSIONS="15 17 18"; as root)'
 	@echo 'make clean           remove everything built'
 
 # What was asked for on the command line: a version, an installation, neither. PG_CONFIG in the environment is not meant for tests.
@@ -204,7 +209,13 @@ demo:
 	@test/demo.sh start
 
 demo-stop:
-	@test/demo.sh stop
+	@$(source)/test/demo.sh stop
+
+dist:
+	@test/package/dist
+
+package-test:
+	@VERSIONS='$(VERSIONS)' test/package.sh
 
 build/installcheck:
 	@mkdir -p $@
@@ -212,7 +223,7 @@ build/installcheck:
 # The demo's server lives below build/.
 clean: demo-stop
 
-.PHONY: all help test test-all fuzz soak chaos versions-publish bench bench-publish lint format demo demo-stop clean
+.PHONY: all help test test-all fuzz soak chaos versions-publish bench bench-publish lint format demo demo-stop dist package-test clean
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
@@ -220,11 +231,14 @@ PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 ifneq ($(wildcard $(PGXS)),)
 
 # PostgreSQL's headers are system headers: our warnings are not for them.
-PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server)
+PG_CPPFLAGS = -I$(source)/src -isystem $(shell $(PG_CONFIG) --includedir-server)
 PG_CXXFLAGS = -std=c++17 -Wall -Wextra -Werror -fvisibility=hidden -fvisibility-inlines-hidden -MMD -MP
 
 # PostgreSQL 15 leaves PGDLLEXPORT empty, and nothing would be left visible.
 PG_CXXFLAGS += '-DPGDLLEXPORT=__attribute__((visibility("default")))'
+
+# PGXS adds COPT to the flags of C and of the linker. It may have flags that are for C only, and gcc would warn of them.
+PG_CXXFLAGS += $(filter-out -Werror=implicit-% -Werror=incompatible-pointer-types -Werror=int-conversion,$(COPT))
 
 # The flags and attributes that PostgreSQL was configured with are gcc's.
 ifneq ($(findstring clang,$(CXX)),)
@@ -251,9 +265,13 @@ build/pgxs.flags: FORCE
 $(OBJS): build/pgxs.flags
 
 # A library knows the script that it was built with.
-install_script := sql/$(EXTENSION)--1.0.sql
+install_script := $(source)/sql/$(EXTENSION)--1.0.sql
 src/pg/script_version.o: $(install_script)
 src/pg/script_version.o: override CPPFLAGS += '-DMOVIELENS_INGEST_SCRIPT="$(firstword $(shell cksum <$(install_script)))"'
+
+ifneq ($(source),.)
+$(shell mkdir -p $(sort $(dir $(OBJS))))
+endif
 
 -include $(DEPS)
 
