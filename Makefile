@@ -68,6 +68,7 @@ SOURCES = \
 	src/pg/ledger_queue.cpp \
 	src/pg/ledger_view.cpp \
 	src/pg/ledger_witness.cpp \
+	src/pg/library_build.cpp \
 	src/pg/live_imports.cpp \
 	src/pg/missing_parents.cpp \
 	src/pg/ml_cancel.cpp \
@@ -268,6 +269,11 @@ $(OBJS): build/pgxs.flags
 install_script := $(source)/sql/$(EXTENSION)--1.0.sql
 src/pg/script_version.o: $(install_script)
 src/pg/script_version.o: override CPPFLAGS += '-DMOVIELENS_INGEST_SCRIPT="$(firstword $(shell cksum <$(install_script)))"'
+
+# It knows what it was compiled from, too.
+compiled := $(sort $(SOURCES) $(patsubst $(source)/%,%,$(wildcard $(source)/src/core/*.hpp $(source)/src/pg/*.hpp)))
+src/pg/library_build.o: $(compiled)
+src/pg/library_build.o: override CPPFLAGS += '-DMOVIELENS_INGEST_BUILD="$(firstword $(shell cd $(source) && cat $(compiled) | cksum))"'
 
 ifneq ($(source),.)
 $(shell mkdir -p $(sort $(dir $(OBJS))))

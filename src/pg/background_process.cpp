@@ -1,5 +1,6 @@
 #include "pg/background_process.hpp"
 
+#include "pg/library_build.hpp"
 #include "pg/process_permit.hpp"
 
 namespace movielens_ingest::pg {
@@ -19,6 +20,21 @@ void keep_freed_memory() {
 #endif
 }
 
+/* A build cannot know what another one means by its arguments. With exit code 1 the process would be started again. */
+void require_own_build() {
+    uint32 build;
+
+    memcpy(&build, MyBgworkerEntry->bgw_extra, sizeof(build));
+    if (build != library_build()) {
+        ereport(LOG, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                      errmsg("\"%s\" ends: it was started by another build of library \"movielens_ingest\"",
+                             MyBgworkerEntry->bgw_name),
+                      errdetail("The library was replaced while the server was running."),
+                      errhint("Reconnect, or restart the server if shared_preload_libraries names the library.")));
+        proc_exit(0);
+    }
+}
+
 } // namespace
 
 BackgroundWorkerHandle *register_process(const char *function, const char *type, const char *name,
@@ -26,7 +42,9 @@ BackgroundWorkerHandle *register_process(const char *function, const char *type,
     BackgroundWorker worker;
     BackgroundWorkerHandle *handle;
 
-    Assert(size <= BGW_EXTRALEN);
+    const uint32 build = library_build();
+
+    Assert(size <= kMostArguments);
     memset(&worker, 0, sizeof(worker));
     worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
     worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
@@ -36,7 +54,8 @@ BackgroundWorkerHandle *register_process(const char *function, const char *type,
     strlcpy(worker.bgw_function_name, function, sizeof(worker.bgw_function_name));
     strlcpy(worker.bgw_type, type, sizeof(worker.bgw_type));
     strlcpy(worker.bgw_name, name, sizeof(worker.bgw_name));
-    memcpy(worker.bgw_extra, arguments, size);
+    memcpy(worker.bgw_extra, &build, sizeof(build));
+    memcpy(worker.bgw_extra + sizeof(build), arguments, size);
     return RegisterDynamicBackgroundWorker(&worker, &handle) ? handle : nullptr;
 }
 
@@ -56,7 +75,8 @@ void begin_process(void *arguments, Size size) {
     BackgroundWorkerUnblockSignals();
     keep_freed_memory();
     if (size > 0) {
-        memcpy(arguments, MyBgworkerEntry->bgw_extra, size);
+        require_own_build();
+        memcpy(arguments, MyBgworkerEntry->bgw_extra + sizeof(uint32), size);
     }
 }
 

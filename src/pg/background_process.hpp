@@ -11,10 +11,12 @@ constexpr char kLeaderType[] = "movielens_ingest leader"; /* backend_type */
 constexpr char kWorkerType[] = "movielens_ingest worker";
 constexpr char kLauncherType[] = "movielens_ingest launcher";
 
+constexpr Size kMostArguments = BGW_EXTRALEN - sizeof(uint32); /* the build of the library stands before them */
+
 /*
  * Registers a process that notifies this one when it starts and ends. type: shown as backend_type. arguments: plain
- * bytes for begin_process(), up to BGW_EXTRALEN of them. restart_time: seconds after which it is started again when it
- * has ended with exit code 1, or BGW_NEVER_RESTART. Null: the server has no slot of max_worker_processes free. The
+ * bytes for begin_process(), up to kMostArguments of them. restart_time: seconds after which it is started again when
+ * it has ended with exit code 1, or BGW_NEVER_RESTART. Null: the server has no slot of max_worker_processes free. The
  * handle is in the current memory context.
  */
 BackgroundWorkerHandle *register_process(const char *function, const char *type, const char *name,
@@ -33,7 +35,10 @@ void require_postmaster();
  */
 void wake_postmaster();
 
-/* The first thing that such a process does: signals are handled as in a backend, and arguments are read. */
+/*
+ * The first thing that such a process does: signals are handled as in a backend, and arguments are read. Arguments of
+ * another build of the library end the process.
+ */
 void begin_process(void *arguments, Size size);
 
 } // namespace movielens_ingest::pg

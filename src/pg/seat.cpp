@@ -1,6 +1,7 @@
 #include "pg/seat.hpp"
 
 #include "pg/background_process.hpp"
+#include "pg/library_build.hpp"
 #include "pg/pg.hpp"
 
 namespace movielens_ingest::pg {
@@ -33,7 +34,7 @@ BackgroundWorkerHandle *register_entry(const char *name, const LeaderArguments *
     if (heir != nullptr) {
         seat->heir = *heir;
     }
-    seat->magic = kMagic;
+    seat->magic = magic_of_build(kMagic);
     dsm_pin_segment(segment);
 
     /* Started again at once when it exits with code 1. */
@@ -87,7 +88,7 @@ SeatVisit sit_down(dsm_handle handle) {
         return visit; /* the server has crashed since */
     }
     auto *seat = static_cast<Seat *>(dsm_segment_address(segment));
-    if (dsm_segment_map_length(segment) < sizeof(Seat) || seat->magic != kMagic) {
+    if (dsm_segment_map_length(segment) < sizeof(Seat) || seat->magic != magic_of_build(kMagic)) {
         return visit;
     }
     own = seat;

@@ -1,5 +1,7 @@
 #include "pg/shared_batch.hpp"
 
+#include "pg/library_build.hpp"
+
 namespace movielens_ingest::pg {
 
 namespace {
@@ -37,7 +39,7 @@ SharedBatch *create_shared_batch(int slots, Oid files, int64 batch_id, dsm_handl
     }
     batch->slot[0].pid = MyProcPid;
     pg_write_barrier();
-    batch->magic = kSharedBatchMagic;
+    batch->magic = magic_of_build(kSharedBatchMagic);
     *handle = dsm_segment_handle(segment);
     before_shmem_exit(leave_condition_variable, Datum(0));
     own = batch;
@@ -65,7 +67,7 @@ SharedBatch *attach_shared_batch(dsm_handle handle) {
         return nullptr;
     }
     auto *batch = static_cast<SharedBatch *>(dsm_segment_address(segment));
-    if (batch->magic != kSharedBatchMagic) {
+    if (batch->magic != magic_of_build(kSharedBatchMagic)) {
         elog(ERROR, "shared memory of an import has bad magic");
     }
     before_shmem_exit(leave_condition_variable, Datum(0));

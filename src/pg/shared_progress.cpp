@@ -1,5 +1,7 @@
 #include "pg/shared_progress.hpp"
 
+#include "pg/library_build.hpp"
+
 namespace movielens_ingest::pg {
 
 namespace {
@@ -73,7 +75,7 @@ BatchView open_batch_view(dsm_handle handle, Oid files, int64 batch_id, int lead
     /* A handle is a number that may have come into other hands since. */
     if (segment != nullptr && dsm_segment_map_length(segment) >= sizeof(SharedBatch)) {
         auto *batch = static_cast<SharedBatch *>(dsm_segment_address(segment));
-        if (batch->magic == kSharedBatchMagic && batch->files == files && batch->id == batch_id &&
+        if (batch->magic == magic_of_build(kSharedBatchMagic) && batch->files == files && batch->id == batch_id &&
             batch->leader_pid == leader_pid && BackendPidGetProc(leader_pid) != nullptr) {
             view.batch = batch;
             return view;

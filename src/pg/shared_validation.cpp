@@ -1,6 +1,7 @@
 #include "pg/shared_validation.hpp"
 
 #include "core/chunk_planner.hpp"
+#include "pg/library_build.hpp"
 
 namespace movielens_ingest::pg {
 
@@ -165,7 +166,7 @@ dsm_segment *create_shared_validation(const Import *import, Oid row_type, int wo
     }
 
     auto *shared = static_cast<SharedValidation *>(dsm_segment_address(segment));
-    shared->magic = kMagic;
+    shared->magic = magic_of_build(kMagic);
     shared->session_pid = MyProcPid;
     shared->identity = current_identity();
     shared->row_type = row_type;
@@ -183,7 +184,7 @@ dsm_segment *attach_shared_validation(dsm_handle handle) {
     Assert(CurrentResourceOwner == nullptr);
     dsm_segment *segment = dsm_attach(handle);
 
-    if (segment != nullptr && shared_validation(segment)->magic != kMagic) {
+    if (segment != nullptr && shared_validation(segment)->magic != magic_of_build(kMagic)) {
         elog(ERROR, "shared memory of a validation has bad magic");
     }
     return segment;

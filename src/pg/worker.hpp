@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include "pg/background_process.hpp"
 #include "pg/identity.hpp"
 #include "pg/pg.hpp"
 #include "pg/process_permit.hpp"
@@ -17,7 +18,7 @@ struct WorkerArguments {
     ProcessPermit permit;
 };
 
-static_assert(std::is_trivially_copyable_v<WorkerArguments> && sizeof(WorkerArguments) <= BGW_EXTRALEN);
+static_assert(std::is_trivially_copyable_v<WorkerArguments> && sizeof(WorkerArguments) <= kMostArguments);
 
 } // namespace movielens_ingest::pg
 
