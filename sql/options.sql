@@ -273,6 +273,7 @@ SELECT refusals(:'file', $$force_null => '{b}'$$, 'HEADER, FORCE_NULL (b)', '(a,
 SELECT refusals(:'file', $$force_null => '{a,a}'$$, 'HEADER, FORCE_NULL (a, a)', '(a, n)');
 SELECT refusals(:'file', $$force_null => '{g}'$$, 'HEADER, FORCE_NULL (g)', '(a, n)');
 SELECT refusals(:'file', $$force_null => '{NULL}'$$);
+SELECT refusals(:'file', $$force_null => '{*}'$$);
 SELECT refusals(:'file', $$force_not_null => '{x}'$$, 'HEADER, FORCE_NOT_NULL (x)', '(a, n)');
 SELECT refusals(:'file', $$force_not_null => '{t}', columns => '{n,a}'$$, 'HEADER, FORCE_NOT_NULL (t)', '(n, a)');
 SELECT refusals(:'file', $$force_not_null => '{n,N}'$$, 'HEADER, FORCE_NOT_NULL (n, n)', '(a, n)');
@@ -280,6 +281,7 @@ SELECT refusals(:'file', $$force_not_null => '{}'$$);
 SELECT refusals(:'file', $$force_not_null => '{{a},{n}}'$$);
 
 SELECT refusals(:'file', $$on_error => 'ignore'$$);
+SELECT refusals(:'file', $$on_error => 'SET_NULL'$$);
 SELECT refusals(:'file', $$on_error => ''$$);
 SELECT refusals(:'file', $$reject_limit => -1$$);
 SELECT refusals(:'file', $$on_error => 'STOP', reject_limit => 1$$);

@@ -95,9 +95,12 @@ const char **find_columns(Relation target, List *names) {
         const char *column = find_column(target, name, &ambiguous, &generated);
 
         if (column == nullptr) {
-            ereport(ERROR,
-                    (errcode(ERRCODE_UNDEFINED_COLUMN), errmsg("column \"%s\" of relation \"%s\" does not exist",
-                                                               show_name(name), RelationGetRelationName(target))));
+            ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
+                            errmsg("column \"%s\" of relation \"%s\" does not exist", show_name(name),
+                                   RelationGetRelationName(target)),
+                            strcmp(name, "*") == 0
+                                ? errhint("Name each column: there is no * for all of them, as COPY has it.")
+                                : 0));
         }
         if (ambiguous) {
             ereport(ERROR,

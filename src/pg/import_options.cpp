@@ -147,12 +147,26 @@ List *names_argument(const Arguments *arguments, const char *name) {
     return names;
 }
 
+/* Which COPY has had since PostgreSQL 17 and 19, for a value that its column's type refuses. */
+int errdetail_copy_on_error(const char *on_error) {
+    if (pg_strcasecmp(on_error, "ignore") == 0) {
+        return errdetail("COPY's \"ignore\" loses the record; \"%s\" keeps it in rejected_rows.",
+                         on_error_name(OnError::Reject));
+    }
+    if (pg_strcasecmp(on_error, "set_null") == 0) {
+        return errdetail(
+            "COPY's \"set_null\" loads NULL for the value; an import loads a record as it is, or refuses it.");
+    }
+    return 0;
+}
+
 void read_rejects(const Arguments *arguments, ImportOptions *options) {
     const char *on_error = text_argument(arguments, "on_error");
 
     if (on_error != nullptr && !on_error_of(on_error, &options->on_error)) {
         ereport(ERROR,
                 (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("on_error \"%s\" not recognized", on_error),
+                 errdetail_copy_on_error(on_error),
                  errhint("Available values: %s, %s.", on_error_name(OnError::Reject), on_error_name(OnError::Stop))));
     }
     if (find_argument(arguments, "reject_limit") == nullptr) {
