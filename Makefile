@@ -238,8 +238,8 @@ PG_CXXFLAGS = -std=c++17 -Wall -Wextra -Werror -fvisibility=hidden -fvisibility-
 # PostgreSQL 15 leaves PGDLLEXPORT empty, and nothing would be left visible.
 PG_CXXFLAGS += '-DPGDLLEXPORT=__attribute__((visibility("default")))'
 
-# PGXS adds COPT to the flags of C and of the linker. It may have flags that are for C only, and gcc would warn of them.
-PG_CXXFLAGS += $(filter-out -Werror=implicit-% -Werror=incompatible-pointer-types -Werror=int-conversion,$(COPT))
+# Before PostgreSQL 18, PGXS adds COPT to the flags of C and of the linker only.
+PG_CXXFLAGS += $(COPT)
 
 # The flags and attributes that PostgreSQL was configured with are gcc's.
 ifneq ($(findstring clang,$(CXX)),)

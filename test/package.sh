@@ -50,7 +50,7 @@ package_test() {
     rm -rf "$folder"
     mkdir -p "$folder/sources"
     copy_sources "$folder/sources"
-    counted "package for PostgreSQL $major: built in Debian $release" "$build/package-$major-build.log" \
+    counted "package for PostgreSQL $major: built and tested in Debian $release" "$build/package-$major-build.log" \
         in_layer "$folder" "$folder/sources/test/package/build" "$folder/sources" "$major" || return 0
     counted "package for PostgreSQL $major: installed, a file loaded, removed" "$build/package-$major-use.log" \
         in_layer "$folder" "$folder/sources/test/package/use" "$folder" "$major" "$release" || return 0
