@@ -17,6 +17,7 @@
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/planner.h"
+#include "parser/parse_relation.h"
 #include "parser/parsetree.h"
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"
@@ -111,7 +112,16 @@ static bool reads_tuplestore(const Query *query) {
     return false;
 }
 
-static PlannedStmt *plan(Query *query, const char *text, int options, ParamListInfo parameters) {
+/* What a planner's hook is given, and gives to the next. */
+#if PG_VERSION_NUM >= 190000
+#define PLANNER_PARAMETERS Query *query, const char *text, int options, ParamListInfo parameters, ExplainState *explain
+#define PLANNER_ARGUMENTS query, text, options, parameters, explain
+#else
+#define PLANNER_PARAMETERS Query *query, const char *text, int options, ParamListInfo parameters
+#define PLANNER_ARGUMENTS query, text, options, parameters
+#endif
+
+static PlannedStmt *plan(PLANNER_PARAMETERS) {
     RangeTblEntry *target = query->commandType == CMD_INSERT ? rt_fetch(query->resultRelation, query->rtable) : NULL;
     const bool in_shell = target != NULL && get_rel_namespace(target->relid) == get_namespace_oid("shell", true);
     const char *name = in_shell ? get_rel_name(target->relid) : "";
@@ -126,10 +136,12 @@ static PlannedStmt *plan(Query *query, const char *text, int options, ParamListI
     }
     if (in_shell) {
         target->relid = get_relname_relid(name, get_namespace_oid("kept", false));
+#if PG_VERSION_NUM >= 160000
+        getRTEPermissionInfo(query->rteperminfos, target)->relid = target->relid;
+#endif
         LockRelationOid(target->relid, RowExclusiveLock);
     }
-    planned = previous_hook != NULL ? previous_hook(query, text, options, parameters)
-                                    : standard_planner(query, text, options, parameters);
+    planned = previous_hook != NULL ? previous_hook(PLANNER_ARGUMENTS) : standard_planner(PLANNER_ARGUMENTS);
     if (strncmp(name, "scan_", 5) == 0) {
         planned->planTree = under_custom_scan(planned->planTree);
     }

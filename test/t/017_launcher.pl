@@ -129,7 +129,7 @@ close_all();
 for my $round (1 .. 3)
 {
 	at_gate(4);
-	$node->restart('fast');
+	$node->restart;
 }
 at_gate(4);
 is($node->safe_psql($_, "SELECT string_agg(chunk_number || ' ' || crashes, ', ' ORDER BY chunk_number) FROM process_chunks
@@ -207,7 +207,8 @@ ledger_holds($node, $id, 'c', '... as the ledger says');
 completes('an import beside it', 'postgres', $innocent, 'd');
 is(blamed($innocent), '5 Completed 2', '... whose chunk was beside it in two crashes');
 scouts_gone();
-$node->restart('immediate');
+$node->stop('immediate');
+$node->start;
 scouts_gone();
 is($node->safe_psql('postgres', "SELECT status FROM uploaded_files WHERE id = $id"), 'Failed', '... it is not tried again by itself');
 $node->safe_psql('postgres', 'DROP TRIGGER crash ON c');
@@ -221,7 +222,8 @@ close_all();
 %id = map { $_ => import_into($_, 't') } @databases;
 at_gate(4);
 $node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
-$node->restart('immediate');
+$node->stop('immediate');
+$node->start;
 is($node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'movielens_ingest%'"), 0, 'not preloaded: no launcher');
 open_all();
 # Another import, which runs from its beginning to its end, does not change that.

@@ -91,7 +91,8 @@ arm('planning');
 begin();
 ends('Failed 57P02 0 the server crashed 3 times while the import was being planned', 'an import whose planning crashes the server');
 is(crashes(), 3, '... three times');
-$node->restart('immediate');
+$node->stop('immediate');
+$node->start;
 is(sql("SELECT status FROM uploaded_files WHERE id = $id"), 'Failed', '... is not tried again by itself');
 disarm('planning');
 resumed();
@@ -104,7 +105,7 @@ for my $round (1 .. 3)
 {
 	poll($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'movielens_ingest leader' AND wait_event = 'PgSleep'", 'the leader is at the plan');
 	is(sql("SELECT plan ->> 'planning_crashes' FROM uploaded_files WHERE id = $id"), 1, "planning is going on, and counted, round $round");
-	$node->restart('fast');
+	$node->restart;
 }
 poll($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'movielens_ingest leader' AND wait_event = 'PgSleep'", 'the leader is at the plan');
 my $locker = $node->background_psql('postgres');
@@ -135,7 +136,7 @@ poll($node, "SELECT count(*) = 9 FROM process_chunks WHERE uploaded_file_id = $i
 sql("BEGIN; SELECT FROM t LIMIT 1; PREPARE TRANSACTION 'reader'");
 disarm('gate');
 at_index(1);
-$node->restart('fast');
+$node->restart;
 at_index(1);
 for my $crashes (1 .. 3)
 {
@@ -144,7 +145,8 @@ for my $crashes (1 .. 3)
 }
 ends('Failed 57P02 100 could not build index public.t_id: the server crashed several times while it was being built', 'an import whose index crashes the server');
 is(sql("SELECT indisready FROM pg_index WHERE indexrelid = 't_id'::regclass"), 'f', '... which is not built');
-$node->restart('immediate');
+$node->stop('immediate');
+$node->start;
 is(sql("SELECT status FROM uploaded_files WHERE id = $id"), 'Failed', '... and not tried again by itself');
 sql("ROLLBACK PREPARED 'reader'");
 resumed();
@@ -173,7 +175,7 @@ kill_leader();
 at_index_again('after a crash of the server it is built by another process, which counts too');
 for my $round (1 .. 2)
 {
-	$node->restart('fast');
+	$node->restart;
 	at_index_again("... and is no crash when the server is shut down, round $round");
 }
 sql("ROLLBACK PREPARED 'reader'");
