@@ -366,12 +366,65 @@ constexpr uint32 kWaitForQueue = WAIT_EVENT_MESSAGE_QUEUE_RECEIVE;
 constexpr uint32 kWaitForQueue = WAIT_EVENT_MQ_RECEIVE;
 #endif
 
-/* From 19 on there is no list of them. */
+/*
+ * Is there a buffer left that holds nothing? From 19 on there is no list of them: until the clock sweep has gone round
+ * once, it has not come to all that were free when the server started (StrategyGetBuffer).
+ */
 inline bool has_free_buffer() {
 #if PG_VERSION_NUM >= 190000
-    return false;
+    uint32 rounds;
+
+    (void)StrategySyncStart(&rounds, nullptr);
+    return rounds == 0;
 #else
     return have_free_buffer();
+#endif
+}
+
+/*
+ * Pages that heap_multi_insert() has added and not filled yet: from 16 on RelationAddBlocks() adds more than it is
+ * asked for, and leaves them to later calls with the same state. first is InvalidBlockNumber if there are none.
+ */
+struct UnusedPages {
+    BlockNumber first;
+    BlockNumber last;
+};
+
+inline UnusedPages unused_pages([[maybe_unused]] const BulkInsertStateData *state) {
+#if PG_VERSION_NUM >= 160000
+    return {state->next_free, state->last_free};
+#else
+    return {InvalidBlockNumber, InvalidBlockNumber};
+#endif
+}
+
+/*
+ * The next calls of heap_multi_insert() with this state shall add no more pages than so many, or than they need: from
+ * 16 on each adds as many as all before it did, at most 64, and would leave COPY's tables behind with pages that stay
+ * empty.
+ */
+inline void forget_growth([[maybe_unused]] BulkInsertState state, [[maybe_unused]] uint32 pages) {
+#if PG_VERSION_NUM >= 160000
+    state->already_extended_by = Min(state->already_extended_by, pages);
+#endif
+}
+
+constexpr bool kHeapsGrowByMany = PG_VERSION_NUM >= 160000;
+
+/*
+ * Where heaps grow by many: adds at least one and at most count new pages to a heap. Buffers for them are found, and
+ * what is in these is written, before the extension lock is taken. They are pinned, not locked: others can see the
+ * pages. How the file grows the server's own setting file_extend_method says. Returns how many.
+ */
+inline int add_pinned_pages([[maybe_unused]] Relation heap, [[maybe_unused]] int count,
+                            [[maybe_unused]] BufferAccessStrategy strategy, [[maybe_unused]] Buffer *buffers) {
+#if PG_VERSION_NUM >= 160000
+    uint32 added = 0;
+
+    (void)ExtendBufferedRelBy(BMR_REL(heap), MAIN_FORKNUM, strategy, 0, static_cast<uint32>(count), buffers, &added);
+    return static_cast<int>(added);
+#else
+    return 0;
 #endif
 }
 

@@ -87,10 +87,33 @@ void extend_file(Relation heap, BlockNumber first, int count) {
     }
 }
 
+/* Locks pages that VACUUM has perhaps found, and others have filled, since they were added; leaves those out, and
+ * returns how many are new. */
+int lock_new_pages(Buffer *buffers, int count) {
+    int locked = 0;
+
+    for (int i = 0; i < count; i++) {
+        LockBuffer(buffers[i], BUFFER_LOCK_EXCLUSIVE);
+        if (PageIsNew(BufferGetPage(buffers[i]))) {
+            buffers[locked++] = buffers[i];
+        } else {
+            UnlockReleaseBuffer(buffers[i]);
+        }
+    }
+    return locked;
+}
+
 } // namespace
 
 void add_pages(Relation heap, int count, BufferAccessStrategy strategy, Buffer *buffers) {
     Assert(count > 0 && count <= kMostNewPages);
+    if (kHeapsGrowByMany && file_extend_method_setting() != FileExtendMethod::WriteZeros) {
+        for (int done = 0; done < count;) {
+            const int added = add_pinned_pages(heap, count - done, strategy, buffers + done);
+            done += lock_new_pages(buffers + done, added);
+        }
+        return;
+    }
     LockRelationForExtension(heap, ExclusiveLock);
     const BlockNumber first = RelationGetNumberOfBlocks(heap);
     if (first > MaxBlockNumber - static_cast<BlockNumber>(count)) {

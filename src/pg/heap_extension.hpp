@@ -1,6 +1,6 @@
 /*
- * heap_extension.hpp - new pages at the end of a heap: mdzeroextend() and ExtendBufferedRelBy() of PostgreSQL 16, for
- * 15, whose way to a new page writes zeroes to the file for each.
+ * heap_extension.hpp - new pages at the end of a heap: by ExtendBufferedRelBy() from PostgreSQL 16 on. 15 would write
+ * zeroes to the file for each: there we do as mdzeroextend() of later servers, and wherever write_zeros is asked for.
  */
 #pragma once
 
@@ -13,7 +13,7 @@ constexpr int kMostNewPages = 32;
 
 /*
  * Adds so many empty pages to a heap, on disk too, so that space for them is not lacking later. Their buffers are
- * pinned, and locked exclusively since before anybody could see the pages. Nothing is logged of it: a page is to be
+ * pinned and locked exclusively, and nobody else has put anything on them. Nothing is logged of it: a page is to be
  * filled and logged, or left as it is.
  */
 void add_pages(Relation heap, int count, BufferAccessStrategy strategy, Buffer *buffers);

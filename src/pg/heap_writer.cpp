@@ -57,7 +57,16 @@ BulkInsertState begin_bulk_insert() {
     return state;
 }
 
-void end_bulk_insert(BulkInsertState state) {
+/* What it has added and not filled is for whoever comes next: without the map nobody finds it before VACUUM. */
+void end_bulk_insert(Relation heap, BulkInsertState state) {
+    const UnusedPages unused = unused_pages(state);
+
+    if (unused.first != InvalidBlockNumber) {
+        for (BlockNumber block = unused.first; block <= unused.last; block++) {
+            RecordPageWithFreeSpace(heap, block, BLCKSZ - SizeOfPageHeaderData);
+        }
+        FreeSpaceMapVacuumRange(heap, unused.first, unused.last + 1);
+    }
     state->strategy = nullptr; /* it goes on */
     FreeBulkInsertState(state);
 }
@@ -148,18 +157,29 @@ void HeapWriter::put_together(Insertion *insertion, BulkInsertState bulk_state, 
     report_tuples(range->inserted_before + range->inserted, range->excluded_before);
 }
 
+/* What it takes of a page. */
+Size space_of(HeapTuple tuple) { return MAXALIGN(tuple->t_len) + sizeof(ItemIdData); }
+
+bool is_without_place(HeapTuple tuple) { return tuple != nullptr && !ItemPointerIsValid(&tuple->t_self); }
+
 /* As CopyMultiInsertBufferFlush, for the tuples of the range up to a record that have no place yet. */
 void HeapWriter::put(Insertion *insertion, int to) {
     const RecordRange *range = insertion->range;
     auto *slots = static_cast<TupleTableSlot **>(palloc0(sizeof(TupleTableSlot *) * kMostBuffered));
     auto *records = static_cast<int *>(palloc(sizeof(int) * kMostBuffered));
     BulkInsertState bulk_state = begin_bulk_insert();
+    Size left = 0; /* space of what is to be put there */
     int count = 0;
     Size size = 0;
 
     for (int i = range->from; i < to; i++) {
+        if (is_without_place(range->tuples[i])) {
+            left += space_of(range->tuples[i]);
+        }
+    }
+    for (int i = range->from; i < to; i++) {
         const HeapTuple tuple = range->tuples[i];
-        if (tuple == nullptr || ItemPointerIsValid(&tuple->t_self)) {
+        if (!is_without_place(tuple)) {
             continue;
         }
         if (slots[count] == nullptr) {
@@ -168,9 +188,11 @@ void HeapWriter::put(Insertion *insertion, int to) {
         ExecStoreHeapTuple(tuple, slots[count], false);
         records[count++] = i;
         size += tuple->t_len;
+        left -= space_of(tuple);
         if (count == kMostBuffered || size > kMostBufferedBytes) {
             CHECK_FOR_INTERRUPTS();
             put_together(insertion, bulk_state, slots, records, count);
+            forget_growth(bulk_state, static_cast<uint32>(left / (BLCKSZ - SizeOfPageHeaderData)) + 1);
             count = 0;
             size = 0;
         }
@@ -178,7 +200,7 @@ void HeapWriter::put(Insertion *insertion, int to) {
     if (count > 0) {
         put_together(insertion, bulk_state, slots, records, count);
     }
-    end_bulk_insert(bulk_state);
+    end_bulk_insert(target_, bulk_state);
 }
 
 void HeapWriter::write(RecordRange *range) {
