@@ -1,8 +1,9 @@
 # The library is replaced while the server runs: a session, or a leader, goes on with the old one, and processes that it starts
 # have the new one. Those end, and say why, before they read what another build wrote; no row is lost, and none comes twice.
 #
-# dynamic_library_path, which holds for processes and not for functions, stands for the replacement: the private PostgreSQL is
-# that of other tests too. The other build is this one with another checksum of its sources.
+# dynamic_library_path stands for the replacement: the private PostgreSQL is that of other tests too. From PostgreSQL 18 on it
+# holds for functions too, and a session that is to have the old library sets it back for itself. The other build is this one
+# with another checksum of its sources.
 use strict;
 use warnings;
 
@@ -15,6 +16,7 @@ use Test::More;
 
 my $node = start_server('main', "movielens_ingest.retry_delay = '10ms'", 'movielens_ingest.chunk_size = 10', 'movielens_ingest.min_chunks = 1');
 my $path = write_file('numbers.csv', numbers(100));
+my $old = "SET dynamic_library_path = '\$libdir'";
 my $refused = qr/ends: it was started by another build of library "movielens_ingest"/;
 
 chomp(my $folder = $node->safe_psql('postgres', "SELECT setting FROM pg_config() WHERE name = 'PKGLIBDIR'"));
@@ -54,6 +56,8 @@ wait_at_gate($node, 2);
 use_library("$other:\$libdir");
 my $before = log_size();
 is($node->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'movielens_ingest worker'"), 't', 'a worker is terminated');
+# The leader must see it gone while chunks are left.
+$node->wait_for_log(qr/background worker "movielens_ingest worker" \(PID \d+\) exited/, $before);
 open_gate($gate);
 $node->wait_for_log(qr/"movielens_ingest worker.*" $refused/, $before);
 pass('the worker of another build ends');
@@ -64,7 +68,7 @@ ledger_holds($node, $id, 't', '... as the ledger says');
 
 # A session that has the old library: the new leader does not begin, so that the call is an error, and leaves nothing.
 $before = log_size();
-fails_like($node, "SELECT ml_import('$path', 't', force => true)", '53000', qr/the leader of import \d+ could not be started/, 'a leader of another build does not begin');
+fails_like($node, "$old; SELECT ml_import('$path', 't', force => true)", '53000', qr/the leader of import \d+ could not be started/, 'a leader of another build does not begin');
 $node->wait_for_log(qr/"movielens_ingest leader.*" $refused/, $before);
 is($node->safe_psql('postgres', 'SELECT count(*) FROM uploaded_files'), 1, '... and nothing is noted of the import');
 same_as_copy('... nor loaded');
@@ -73,7 +77,7 @@ processes_gone($node);
 # What ml_validate() has its workers for, its session does too.
 my $long = write_file('long.csv', numbers(2000) . "wrong,name\n");
 $before = log_size();
-is($node->safe_psql('postgres', "SELECT line_number FROM ml_validate('$long', 't', max_workers => 3)"), 2002, 'a validation is the same without workers');
+is($node->safe_psql('postgres', "$old; SELECT line_number FROM ml_validate('$long', 't', max_workers => 3)"), 2002, 'a validation is the same without workers');
 $node->wait_for_log($refused, $before);
 pass('... which were of another build');
 
