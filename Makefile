@@ -121,6 +121,7 @@ SOURCES = \
 	src/pg/speculative_insertion.cpp \
 	src/pg/spi_writer.cpp \
 	src/pg/statement_binding.cpp \
+	src/pg/subscribed_table.cpp \
 	src/pg/subtransaction.cpp \
 	src/pg/table_share.cpp \
 	src/pg/target.cpp \

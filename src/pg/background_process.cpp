@@ -35,6 +35,19 @@ void require_own_build() {
     }
 }
 
+/*
+ * For good, whatever the server, the database or the role has set: before the process connects, which reads that in a
+ * transaction; and as what RESET in a user's function goes back to.
+ */
+void overrule(const char *name, const char *value) { SetConfigOption(name, value, PGC_SUSET, PGC_S_OVERRIDE); }
+
+void overrule_settings() {
+    overrule("exit_on_error", "off"); /* an error is a loader's daily bread, and must not end it */
+    if (kHasTransactionTimeout) {
+        overrule("transaction_timeout", "0"); /* as AutoVacWorkerMain() has it */
+    }
+}
+
 } // namespace
 
 BackgroundWorkerHandle *register_process(const char *function, const char *type, const char *name,
@@ -72,6 +85,7 @@ void begin_process(void *arguments, Size size) {
     pqsignal(SIGTERM, die);
     pqsignal(SIGHUP, SignalHandlerForConfigReload);
     give_back_permits_at_exit();
+    overrule_settings();
     BackgroundWorkerUnblockSignals();
     keep_freed_memory();
     if (size > 0) {

@@ -86,7 +86,7 @@ inline bool owns_database(Oid database) {
 #endif
 }
 
-/* VACUUM, ANALYZE and their like. */
+/* VACUUM, ANALYZE, REINDEX and their like. */
 inline bool may_maintain_table(Oid table) {
 #if PG_VERSION_NUM >= 170000
     return pg_class_aclcheck(table, GetUserId(), ACL_MAINTAIN) == ACLCHECK_OK;
@@ -94,6 +94,13 @@ inline bool may_maintain_table(Oid table) {
     return owns_table(table);
 #endif
 }
+
+/* Any of these privileges on a table permits every mode of LOCK TABLE (LockTableAclCheck). */
+#if PG_VERSION_NUM >= 170000
+constexpr AclMode kPrivilegesToLock = ACL_MAINTAIN | ACL_UPDATE | ACL_DELETE | ACL_TRUNCATE;
+#else
+constexpr AclMode kPrivilegesToLock = ACL_UPDATE | ACL_DELETE | ACL_TRUNCATE;
+#endif
 
 /* What post_parse_analyze_hook and a callback of CacheRegisterSyscacheCallback() are given. */
 #if PG_VERSION_NUM >= 190000
@@ -329,12 +336,8 @@ inline void acquire_if_there_is_memory(const LOCKTAG *tag, LOCKMODE mode) {
 #endif
 }
 
-/* As statement_timeout, which ends only statements of clients. */
-inline void lift_transaction_timeout() {
-#if PG_VERSION_NUM >= 170000
-    SetConfigOption("transaction_timeout", "0", PGC_USERSET, PGC_S_SESSION);
-#endif
-}
+/* Of the timeouts that clients have, this is the only one whose timer any process starts (StartTransaction). */
+constexpr bool kHasTransactionTimeout = PG_VERSION_NUM >= 170000;
 
 inline LocalTransactionId local_xid(const PGPROC *process) {
 #if PG_VERSION_NUM >= 170000

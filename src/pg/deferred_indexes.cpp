@@ -12,6 +12,7 @@
 #include "pg/session.hpp"
 #include "pg/settings.hpp"
 #include "pg/shared_progress.hpp"
+#include "pg/subscribed_table.hpp"
 #include "pg/subtransaction.hpp"
 
 namespace movielens_ingest::pg {
@@ -35,8 +36,8 @@ bool is_wanted(const Import *import) {
     }
 }
 
-/* Must be asked before a lock that shuts others out is taken, and again with it. */
-bool may_lock(Oid target) { return get_rel_relkind(target) == RELKIND_RELATION && owns_table(target); }
+/* The right to REINDEX. Must be asked before a lock that shuts others out is taken, and again with it. */
+bool may_lock(Oid target) { return get_rel_relkind(target) == RELKIND_RELATION && may_maintain_table(target); }
 
 /* Triggers of the user's own may look for rows of the table by an index. */
 bool has_trigger(Relation target) {
@@ -95,7 +96,8 @@ List *deferrable_indexes(Relation target, LOCKMODE lock, LOCKMODE released) {
     List *found = NIL;
     ListCell *cell;
 
-    if (target->rd_rel->relam != HEAP_TABLE_AM_OID || has_trigger(target) || is_kept_elsewhere(target)) {
+    if (target->rd_rel->relam != HEAP_TABLE_AM_OID || has_trigger(target) || is_kept_elsewhere(target) ||
+        is_subscribed(target)) {
         return NIL;
     }
     foreach (cell, RelationGetIndexList(target)) {

@@ -57,9 +57,6 @@ void connect_as(const Identity *identity) {
     }
     base_user = GetUserId();
     SetConfigOption("is_superuser", is_superuser ? "on" : "off", PGC_INTERNAL, PGC_S_OVERRIDE);
-    /* A role may have it set; but an error is a loader's daily bread, and must not end it. */
-    SetConfigOption("exit_on_error", "off", PGC_USERSET, PGC_S_SESSION);
-    lift_transaction_timeout();
     set_lock_timeout_aside();
 }
 

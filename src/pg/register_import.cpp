@@ -137,7 +137,8 @@ Import register_import(Oid schema, const char *path, Oid target_oid, const Impor
     import.batch_id = batch_id;
     if (can_be_analyzed(import.target_oid) && !may_analyze(import.target_oid)) {
         ereport(NOTICE, (errmsg("table %s will not be analyzed after the import", import.target),
-                         errdetail("Only its owner, the owner of the database, or a superuser may analyze it.")));
+                         errdetail("Only roles that may maintain it, as its owner, the owner of the database, and "
+                                   "superusers may analyze it.")));
     }
     import.id = add_import(&ledger, &import);
     if (import.batch_id == 0) {

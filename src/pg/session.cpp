@@ -14,14 +14,14 @@ bool stays_behind(const char *name) {
         "default_transaction_deferrable",
         "default_transaction_isolation", /* the transactions of an import are READ COMMITTED */
         "default_transaction_read_only", /* ... and read-write */
-        "exit_on_error",                 /* see identity.cpp */
+        "exit_on_error",                 /* see background_process.cpp */
         "role",                          /* see identity.hpp */
         "seed",
         "session_authorization", /* see identity.hpp */
         "transaction_deferrable",
         "transaction_isolation",
         "transaction_read_only",
-        "transaction_timeout", /* see identity.cpp */
+        "transaction_timeout", /* see background_process.cpp */
     };
 
     for (const char *const stays : names) {

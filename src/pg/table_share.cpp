@@ -48,9 +48,7 @@ bool take_in_a_moment(LOCKTAG *tag) {
 }
 
 /* The rule of LockTableAclCheck for this mode. */
-bool may_lock(Oid table) {
-    return pg_class_aclcheck(table, GetUserId(), ACL_UPDATE | ACL_DELETE | ACL_TRUNCATE) == ACLCHECK_OK;
-}
+bool may_lock(Oid table) { return pg_class_aclcheck(table, GetUserId(), kPrivilegesToLock) == ACLCHECK_OK; }
 
 } // namespace
 
