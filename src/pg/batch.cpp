@@ -28,7 +28,6 @@ constexpr long kRefreshInterval = 1000; /* milliseconds between two updates of t
 
 /* Those that failed get their last counts with their status; and the ledger may be what failed. */
 void refresh(Batch *batch) {
-    batch->refreshed = GetCurrentTimestamp();
     begin_transaction(&batch->loader.identity);
     for (int i = 0; i < batch->count; i++) {
         if (!batch->ended[i] && batch->failures[i] == nullptr) {
@@ -65,6 +64,8 @@ void attend(Batch *batch) {
         log_trouble("write how far imports are", error);
     }
     PG_END_TRY();
+    /* From its end on: where all this takes longer than the interval, chunks are to be loaded between. */
+    batch->refreshed = GetCurrentTimestamp();
 }
 
 /* What a leader does besides loading: between its chunks, in its pauses, while it plans. */

@@ -26,6 +26,11 @@
 extern "C" {
 #include "postgres.h"
 
+/* Offsets in files, row numbers and keys are passed as Datums, and kept in Size. */
+#if SIZEOF_VOID_P < 8
+#error "movielens_ingest is for 64-bit systems"
+#endif
+
 #include "access/genam.h"
 #include "access/heapam.h"
 #include "access/heapam_xlog.h"

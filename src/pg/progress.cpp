@@ -20,6 +20,7 @@ void report_live(SharedSlot *slot, const core::Chunk *chunk) {
         pg_atomic_write_u64(&live->rows, 0);
         pg_atomic_write_u64(&live->all_rows, chunk->end_row - chunk->start_row + 1);
         pg_atomic_write_u64(&live->all_bytes, chunk->end_byte - chunk->start_byte);
+        pg_write_barrier(); /* pairs with the one in sample_now(): note_live() comes after this */
     }
 }
 

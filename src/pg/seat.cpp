@@ -10,7 +10,10 @@ namespace {
 
 constexpr uint32 kMagic = 0x6d6c7331; /* "mls1" */
 
-/* One process at a time reads and writes it: the one that registers, then those in the seat, one after the other. */
+/*
+ * One process at a time reads and writes it: the one that registers, then those in the seat, one after the other. It
+ * needs no barriers: each maps the segment before and unmaps it after, under the lock of the server's list of segments.
+ */
 struct Seat {
     uint32 magic;
     bool has_next;

@@ -38,7 +38,7 @@ SharedBatch *create_shared_batch(int slots, Oid files, int64 batch_id, dsm_handl
         batch->slot[slot].import = -1;
     }
     batch->slot[0].pid = MyProcPid;
-    pg_write_barrier();
+    pg_write_barrier(); /* pairs with the one in is_shared_batch() */
     batch->magic = magic_of_build(kSharedBatchMagic);
     *handle = dsm_segment_handle(segment);
     before_shmem_exit(leave_condition_variable, Datum(0));
@@ -59,6 +59,14 @@ void add_shared_import(SharedBatch *batch, int64 id, uint32 prerequisites) {
     SpinLockRelease(&batch->mutex);
 }
 
+bool is_shared_batch(const SharedBatch *batch) {
+    if (batch->magic != magic_of_build(kSharedBatchMagic)) {
+        return false;
+    }
+    pg_read_barrier(); /* pairs with the one in create_shared_batch(): what is read next is what was written before */
+    return true;
+}
+
 SharedBatch *attach_shared_batch(dsm_handle handle) {
     Assert(CurrentResourceOwner == nullptr);
     dsm_segment *segment = dsm_attach(handle);
@@ -67,7 +75,7 @@ SharedBatch *attach_shared_batch(dsm_handle handle) {
         return nullptr;
     }
     auto *batch = static_cast<SharedBatch *>(dsm_segment_address(segment));
-    if (batch->magic != magic_of_build(kSharedBatchMagic)) {
+    if (!is_shared_batch(batch)) {
         elog(ERROR, "shared memory of an import has bad magic");
     }
     before_shmem_exit(leave_condition_variable, Datum(0));

@@ -58,9 +58,9 @@ struct SharedImport {
     int64 ready_chunks;   /* chunks up to this one may be handed out */
     bool planned;         /* no chunk will be added */
     bool stopped;         /* hand out no chunk any more */
-    int cancels;          /* how often somebody has asked for its end; read without the mutex too: cancel_watch.hpp */
-    bool loaded;          /* all its chunks are Completed */
-    int running;          /* chunks that are being loaded, or taken beforehand */
+    int cancels; /* how often somebody has asked for its end; read without the mutex too, by itself: cancel_watch.hpp */
+    bool loaded; /* all its chunks are Completed */
+    int running; /* chunks that are being loaded, or taken beforehand */
     Progress progress;    /* but for chunks that are being loaded */
     ProgressSample begun; /* when loading began; at 0: not yet */
     ProgressSample before, last;
@@ -99,6 +99,8 @@ struct SharedBatch {
 /* Leader: a new segment with so many slots, mapped until the process ends. Imports are added one by one. */
 SharedBatch *create_shared_batch(int slots, Oid files, int64 batch_id, dsm_handle *handle);
 void add_shared_import(SharedBatch *batch, int64 id, uint32 prerequisites);
+/* Somebody else's memory is a batch of this build, and all that create_shared_batch() has written can be seen. */
+bool is_shared_batch(const SharedBatch *batch);
 /* Worker: null when the leader and its segment are gone. */
 SharedBatch *attach_shared_batch(dsm_handle handle);
 

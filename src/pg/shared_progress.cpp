@@ -1,7 +1,5 @@
 #include "pg/shared_progress.hpp"
 
-#include "pg/library_build.hpp"
-
 namespace movielens_ingest::pg {
 
 namespace {
@@ -17,8 +15,10 @@ ProgressSample sample_now(const SharedBatch *batch, int import, TimestampTz now)
     for (int slot = 0; slot < batch->slots; slot++) {
         auto *live = const_cast<SharedSlot *>(&batch->slot[slot]);
         if (live->import == import) {
+            const uint64 counted = pg_atomic_read_u64(&live->rows);
+            pg_read_barrier(); /* pairs with the one in report_live(): what is counted is of that chunk, or none is */
             const uint64 all = Max(pg_atomic_read_u64(&live->all_rows), 1);
-            const uint64 rows = Min(pg_atomic_read_u64(&live->rows), all);
+            const uint64 rows = Min(counted, all);
             sample.rows += static_cast<int64>(rows);
             /* Bytes are read ahead of the rows that they become: those count. */
             sample.bytes += static_cast<int64>(static_cast<double>(pg_atomic_read_u64(&live->all_bytes)) *
@@ -75,7 +75,7 @@ BatchView open_batch_view(dsm_handle handle, Oid files, int64 batch_id, int lead
     /* A handle is a number that may have come into other hands since. */
     if (segment != nullptr && dsm_segment_map_length(segment) >= sizeof(SharedBatch)) {
         auto *batch = static_cast<SharedBatch *>(dsm_segment_address(segment));
-        if (batch->magic == magic_of_build(kSharedBatchMagic) && batch->files == files && batch->id == batch_id &&
+        if (is_shared_batch(batch) && batch->files == files && batch->id == batch_id &&
             batch->leader_pid == leader_pid && BackendPidGetProc(leader_pid) != nullptr) {
             view.batch = batch;
             return view;
@@ -92,13 +92,15 @@ void close_batch_view(const BatchView *view) {
     }
 }
 
-int shared_index(const SharedBatch *batch, int64 id) {
-    for (int i = 0; i < batch->import_count; i++) {
-        if (batch->imports[i].id == id) {
-            return i;
-        }
+int shared_index(SharedBatch *batch, int64 id) {
+    int index = -1;
+
+    SpinLockAcquire(&batch->mutex);
+    for (int i = 0; i < batch->import_count && index < 0; i++) {
+        index = batch->imports[i].id == id ? i : -1;
     }
-    return -1;
+    SpinLockRelease(&batch->mutex);
+    return index;
 }
 
 Progress read_progress(SharedBatch *batch, int index) {

@@ -23,7 +23,7 @@ BatchView open_batch_view(dsm_handle handle, Oid files, int64 batch_id, int lead
 void close_batch_view(const BatchView *view);
 
 /* The index of an import, -1: it is not in the batch. */
-int shared_index(const SharedBatch *batch, int64 id);
+int shared_index(SharedBatch *batch, int64 id);
 Progress read_progress(SharedBatch *batch, int import);
 /* Notes where each import is now, once in a while, so that rates can be told. */
 void sample_progress(SharedBatch *batch);

@@ -166,7 +166,7 @@ dsm_segment *create_shared_validation(const Import *import, Oid row_type, int wo
     }
 
     auto *shared = static_cast<SharedValidation *>(dsm_segment_address(segment));
-    shared->magic = magic_of_build(kMagic);
+    shared->magic = 0;
     shared->session_pid = MyProcPid;
     shared->identity = current_identity();
     shared->row_type = row_type;
@@ -177,6 +177,8 @@ dsm_segment *create_shared_validation(const Import *import, Oid row_type, int wo
         shm_mq_set_sender(shm_mq_create(chunk_queue(shared, worker), kChunkQueueSize), MyProc);
         shm_mq_set_receiver(shm_mq_create(row_queue(shared, worker), kRowQueueSize), MyProc);
     }
+    pg_write_barrier(); /* pairs with the one in attach_shared_validation() */
+    shared->magic = magic_of_build(kMagic);
     return segment;
 }
 
@@ -187,6 +189,7 @@ dsm_segment *attach_shared_validation(dsm_handle handle) {
     if (segment != nullptr && shared_validation(segment)->magic != magic_of_build(kMagic)) {
         elog(ERROR, "shared memory of a validation has bad magic");
     }
+    pg_read_barrier(); /* pairs with the one in create_shared_validation() */
     return segment;
 }
 
