@@ -1,6 +1,6 @@
 # What an import maintains for its caller the caller may maintain itself: for each role, by whatever right it has it, ANALYZE at
 # the end, indexes that are put off, SHARE on a referenced table are what ANALYZE, REINDEX and LOCK TABLE of the same server
-# allow it. MAINTAIN and pg_maintain are of 17, WITH INHERIT of 16.
+# allow it. MAINTAIN and pg_maintain are of 17, WITH INHERIT and SET of 16.
 use strict;
 use warnings;
 
@@ -18,7 +18,7 @@ sub sql { my ($sql, @role) = @_; return $node->safe_psql('postgres', $sql, extra
 
 my $major = int(sql('SHOW server_version_num') / 10000);
 sql(q(
-	CREATE ROLE keeper LOGIN;
+	CREATE ROLE keeper LOGIN; CREATE ROLE between NOINHERIT IN ROLE keeper;
 	CREATE FUNCTION maker() RETURNS void LANGUAGE plpgsql AS $$BEGIN
 		SET LOCAL client_min_messages = warning;
 		DROP TABLE IF EXISTS t; DROP TABLE IF EXISTS parent;
@@ -31,14 +31,14 @@ sql(q(
 
 my @roles = (
 	[ 'owner', 'IN ROLE keeper', '' ],
-	[ 'noinherit', $major >= 16 ? '' : 'NOINHERIT IN ROLE keeper', $major >= 16 ? 'GRANT keeper TO noinherit WITH INHERIT FALSE, SET TRUE' : '' ],
+	[ 'noinherit', 'IN ROLE between', '' ],
 	[ 'inserter', '', '' ],
 	[ 'updater', '', 'GRANT UPDATE, DELETE ON t, parent TO updater' ],
 	[ 'truncater', '', 'GRANT TRUNCATE ON t, parent TO truncater' ],
 	[ 'super', 'SUPERUSER', '' ]);
 if ($major >= 16)
 {
-	push @roles, [ 'noset', '', 'GRANT keeper TO noset WITH INHERIT TRUE, SET FALSE' ];
+	push @roles, [ 'without', '', 'GRANT keeper TO without WITH INHERIT FALSE, SET TRUE' ], [ 'noset', '', 'GRANT keeper TO noset WITH INHERIT TRUE, SET FALSE' ];
 }
 if ($major >= 17)
 {
