@@ -307,16 +307,17 @@ inline Node *with_generated(Node *expression, Relation relation) {
 inline bool is_virtual(const FormData_pg_attribute *attribute) {
     return attribute->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL;
 }
-inline bool has_virtual(const TupleConstr *constraints) {
-    return constraints != nullptr && constraints->has_generated_virtual;
-}
 inline bool has_period(const FormData_pg_constraint *constraint) { return constraint->conperiod; }
+inline bool is_enforced(const ForeignKeyCacheInfo *key) { return key->conenforced; }
+/* Of pg_constraint, as the end of a condition. */
+constexpr char kAndEnforced[] = " AND conenforced";
 #else
 inline bool is_enforced(const ConstrCheck *) { return true; }
 inline Node *with_generated(Node *expression, Relation) { return expression; }
 inline bool is_virtual(const FormData_pg_attribute *) { return false; }
-inline bool has_virtual(const TupleConstr *) { return false; }
 inline bool has_period(const FormData_pg_constraint *) { return false; }
+inline bool is_enforced(const ForeignKeyCacheInfo *) { return true; }
+constexpr char kAndEnforced[] = "";
 #endif
 
 inline bool lock_held(const LOCKTAG *tag, LOCKMODE mode) {

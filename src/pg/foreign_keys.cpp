@@ -202,8 +202,9 @@ List *self_reference_keys(Relation target) {
     List *selves = target->rd_rel->relispartition ? get_partition_ancestors(RelationGetRelid(target)) : NIL;
     selves = lappend_oid(selves, RelationGetRelid(target));
     foreach (cell, RelationGetFKeyList(target)) {
-        if (list_member_oid(selves, static_cast<ForeignKeyCacheInfo *>(lfirst(cell))->confrelid)) {
-            keys = lappend(keys, copyObjectImpl(lfirst(cell)));
+        const auto *key = static_cast<ForeignKeyCacheInfo *>(lfirst(cell));
+        if (is_enforced(key) && list_member_oid(selves, key->confrelid)) {
+            keys = lappend(keys, copyObjectImpl(key));
         }
     }
     return keys;

@@ -33,7 +33,8 @@ struct ForeignKey {
  */
 List *find_foreign_keys(Relation target, const char **why);
 
-/* The target's foreign keys to itself, or to a table that it is a partition of, as ForeignKeyCacheInfo. */
+/* The target's foreign keys to itself that are enforced, or to a table that it is a partition of, as
+ * ForeignKeyCacheInfo. */
 List *self_reference_keys(Relation target);
 
 /* Those of them whose triggers fire for this session, and that can be looked up as a set; as ForeignKey. */

@@ -80,8 +80,10 @@ BatchMember *read_batch(const Ledger *ledger, int64 batch_id, int *count) {
 
 void read_references(const Ledger *ledger, const Oid *tables, int count, uint32 *references) {
     const StatementScope scope = begin_statement(ledger);
-    const uint64 found = run_statement(ledger, "SELECT DISTINCT conrelid::bigint, confrelid::bigint FROM pg_constraint"
-                                               " WHERE contype = 'f' AND conrelid <> confrelid");
+    const uint64 found = run_statement(ledger, psprintf("SELECT DISTINCT conrelid::bigint, confrelid::bigint"
+                                                        " FROM pg_constraint"
+                                                        " WHERE contype = 'f' AND conrelid <> confrelid%s",
+                                                        kAndEnforced));
     for (int i = 0; i < count; i++) {
         references[i] = 0;
     }

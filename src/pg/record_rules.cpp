@@ -14,6 +14,7 @@ struct RecordRules {
     TupleTableSlot *slot;
     ExprState **checks; /* as TupleConstr.check; null: cannot be checked */
     int check_count;
+    ExprState **virtual_not_null; /* by column; null: there is nothing to check, or it cannot be. Null: of none */
     bool has_not_null;
     bool has_generated;
     bool is_partition;
@@ -27,6 +28,15 @@ Refusal refusal(const RecordRules *rules, int sqlerrcode, const char *message, c
             column};
 }
 
+Refusal refusal_of_null(const RecordRules *rules, int index) {
+    const char *column = NameStr(TupleDescAttr(RelationGetDescr(rules->target), index)->attname);
+
+    return refusal(rules, ERRCODE_NOT_NULL_VIOLATION,
+                   psprintf(_("null value in column \"%s\" of relation \"%s\" violates not-null constraint"), column,
+                            RelationGetRelationName(rules->target)),
+                   column);
+}
+
 bool check_not_null(const RecordRules *rules, const bool *nulls, Refusal *why) {
     const TupleDesc desc = RelationGetDescr(rules->target);
 
@@ -35,10 +45,21 @@ bool check_not_null(const RecordRules *rules, const bool *nulls, Refusal *why) {
 
         if (attribute->attnotnull && nulls[i] && !is_virtual(attribute) &&
             !bms_is_member(i + 1 - FirstLowInvalidHeapAttributeNumber, rules->unknown)) {
-            *why = refusal(rules, ERRCODE_NOT_NULL_VIOLATION,
-                           psprintf(_("null value in column \"%s\" of relation \"%s\" violates not-null constraint"),
-                                    NameStr(attribute->attname), RelationGetRelationName(rules->target)),
-                           NameStr(attribute->attname));
+            *why = refusal_of_null(rules, i);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Behind all that are stored, as in ExecConstraints. */
+bool check_virtual_not_null(const RecordRules *rules, Refusal *why) {
+    ExprContext *econtext = GetPerTupleExprContext(rules->estate);
+
+    econtext->ecxt_scantuple = rules->slot;
+    for (int i = 0; i < RelationGetDescr(rules->target)->natts; i++) {
+        if (rules->virtual_not_null[i] != nullptr && !ExecCheck(rules->virtual_not_null[i], econtext)) {
+            *why = refusal_of_null(rules, i);
             return false;
         }
     }
@@ -88,6 +109,34 @@ void prepare_generated(RecordRules *rules, const Bitmapset *left_out) {
     }
 }
 
+/* As ExecRelGenVirtualNotNull: what the column would be computed from IS NOT NULL. */
+void prepare_virtual_not_null(RecordRules *rules) {
+    const TupleDesc desc = RelationGetDescr(rules->target);
+
+    for (int i = 0; i < desc->natts; i++) {
+        const Form_pg_attribute attribute = TupleDescAttr(desc, i);
+
+        if (!attribute->attnotnull || !is_virtual(attribute)) {
+            continue;
+        }
+        Var *column =
+            makeVar(1, attribute->attnum, attribute->atttypid, attribute->atttypmod, attribute->attcollation, 0);
+        Node *expression = with_generated(reinterpret_cast<Node *>(column), rules->target);
+        if (depends_on(expression, rules->unknown)) {
+            continue;
+        }
+        auto *test = makeNode(NullTest);
+        test->arg = reinterpret_cast<Expr *>(expression);
+        test->nulltesttype = IS_NOT_NULL;
+        test->location = -1;
+        if (rules->virtual_not_null == nullptr) {
+            rules->virtual_not_null =
+                static_cast<ExprState **>(palloc0(sizeof(ExprState *) * static_cast<Size>(desc->natts)));
+        }
+        rules->virtual_not_null[i] = ExecPrepareExpr(reinterpret_cast<Expr *>(test), rules->estate);
+    }
+}
+
 } // namespace
 
 RecordRules *make_record_rules(Relation target, const Bitmapset *columns, const Bitmapset *left_out, EState *estate) {
@@ -112,6 +161,7 @@ RecordRules *make_record_rules(Relation target, const Bitmapset *columns, const 
     if (rules->has_generated) {
         prepare_generated(rules, left_out);
     }
+    prepare_virtual_not_null(rules);
     rules->check_count = constraints->num_check;
     if (rules->check_count != target->rd_rel->relchecks) {
         elog(ERROR, "%d pg_constraint record(s) missing for relation \"%s\"",
@@ -131,7 +181,7 @@ RecordRules *make_record_rules(Relation target, const Bitmapset *columns, const 
 }
 
 bool rules_may_raise(const RecordRules *rules) {
-    return rules->check_count > 0 || rules->has_generated || rules->is_partition;
+    return rules->check_count > 0 || rules->has_generated || rules->virtual_not_null != nullptr || rules->is_partition;
 }
 
 bool apply_rules(RecordRules *rules, Datum *values, bool *nulls, Refusal *why) {
@@ -151,6 +201,9 @@ bool apply_rules(RecordRules *rules, Datum *values, bool *nulls, Refusal *why) {
         memcpy(nulls, slot->tts_isnull, sizeof(bool) * static_cast<size_t>(natts));
     }
     if (rules->has_not_null && !check_not_null(rules, nulls, why)) {
+        return false;
+    }
+    if (rules->virtual_not_null != nullptr && !check_virtual_not_null(rules, why)) {
         return false;
     }
     if (rules->check_count > 0 && !check_constraints(rules, why)) {

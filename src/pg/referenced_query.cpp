@@ -100,6 +100,72 @@ const char *lookup_query(Relation target, Relation referenced, const ForeignKey 
     return query.data;
 }
 
+/* A query that finds a row or none. */
+struct RowQuery {
+    StringInfoData text;
+    const char *from;
+    Oid types[INDEX_MAX_KEYS + 1];
+    Datum arguments[INDEX_MAX_KEYS + 1];
+    int argument_count;
+    ObjectAddress objects[kMostObjects];
+    int object_count;
+};
+
+RowQuery begin_row_query(Relation referenced) {
+    const bool partitioned = RelationGetForm(referenced)->relkind == RELKIND_PARTITIONED_TABLE;
+    RowQuery query;
+
+    initStringInfo(&query.text);
+    query.from = psprintf("%s%s", partitioned ? "" : "ONLY ", name_of(referenced));
+    query.argument_count = 0;
+    ObjectAddressSet(query.objects[0], RelationRelationId, RelationGetRelid(referenced));
+    query.object_count = 1;
+    return query;
+}
+
+/* Returns its number, from 1. */
+int add_argument(RowQuery *query, Oid type, Datum value) {
+    query->types[query->argument_count] = type;
+    query->arguments[query->argument_count] = value;
+    return ++query->argument_count;
+}
+
+/* The first columns of x equal those of a record. */
+void append_equalities(RowQuery *query, Relation target, Relation referenced, const ForeignKeyCacheInfo *key, int count,
+                       const Datum *values) {
+    for (int i = 0; i < count; i++) {
+        const Form_pg_attribute left = TupleDescAttr(RelationGetDescr(referenced), key->confkey[i] - 1);
+        const Form_pg_attribute right = TupleDescAttr(RelationGetDescr(target), key->conkey[i] - 1);
+
+        if (i > 0) {
+            appendStringInfoString(&query->text, " AND ");
+        }
+        generate_operator_clause(&query->text, psprintf("x.%s", quote_identifier(NameStr(left->attname))),
+                                 left->atttypid, key->conpfeqop[i],
+                                 psprintf("$%d", add_argument(query, right->atttypid, values[i])), right->atttypid);
+        query->object_count =
+            add_comparison(query->objects, query->object_count, key->conpfeqop[i], left->atttypid, right->atttypid);
+    }
+}
+
+bool finds_row(RowQuery *query, Relation referenced) {
+    int code = 0;
+    StatementBinding binding = bind_text(query->text.data, query->objects, query->object_count);
+    const Caller caller = become_owner(referenced);
+
+    while_bound(&binding, [&] {
+        code = SPI_execute_with_args(query->text.data, query->argument_count, query->types, query->arguments, nullptr,
+                                     false, 1);
+    });
+    if (code != SPI_OK_SELECT) {
+        elog(ERROR, "could not run \"%s\"", query->text.data);
+    }
+    require_checked(&binding);
+    const bool found = SPI_processed > 0;
+    become_caller(&caller);
+    return found;
+}
+
 } // namespace
 
 void look_up_keys(Relation target, const ForeignKey *key, const KeyPlaces *places, HeapTuple const *tuples,
@@ -144,40 +210,37 @@ void look_up_keys(Relation target, const ForeignKey *key, const KeyPlaces *place
 
 bool has_referenced_row(Relation target, const ForeignKeyCacheInfo *key, const Datum *values) {
     Relation referenced = table_open(key->confrelid, AccessShareLock);
-    const bool partitioned = RelationGetForm(referenced)->relkind == RELKIND_PARTITIONED_TABLE;
-    StringInfoData query;
-    Oid types[INDEX_MAX_KEYS];
-    Datum arguments[INDEX_MAX_KEYS];
-    ObjectAddress objects[kMostObjects];
-    int object_count = 1;
-    int code = 0;
+    RowQuery query = begin_row_query(referenced);
 
-    ObjectAddressSet(objects[0], RelationRelationId, RelationGetRelid(referenced));
-    initStringInfo(&query);
-    appendStringInfo(&query, "SELECT FROM %s%s x WHERE ", partitioned ? "" : "ONLY ", name_of(referenced));
-    for (int i = 0; i < key->nkeys; i++) {
-        const Form_pg_attribute left = TupleDescAttr(RelationGetDescr(referenced), key->confkey[i] - 1);
-        const Form_pg_attribute right = TupleDescAttr(RelationGetDescr(target), key->conkey[i] - 1);
+    appendStringInfo(&query.text, "SELECT FROM %s x WHERE ", query.from);
+    append_equalities(&query, target, referenced, key, key->nkeys, values);
+    const bool found = finds_row(&query, referenced);
+    table_close(referenced, NoLock);
+    return found;
+}
 
-        if (i > 0) {
-            appendStringInfoString(&query, " AND ");
-        }
-        generate_operator_clause(&query, psprintf("x.%s", quote_identifier(NameStr(left->attname))), left->atttypid,
-                                 key->conpfeqop[i], psprintf("$%d", i + 1), right->atttypid);
-        object_count = add_comparison(objects, object_count, key->conpfeqop[i], left->atttypid, right->atttypid);
-        types[i] = right->atttypid;
-        arguments[i] = values[i];
-    }
-    StatementBinding binding = bind_text(query.data, objects, object_count);
-    const Caller caller = become_owner(referenced);
-    while_bound(&binding,
-                [&] { code = SPI_execute_with_args(query.data, key->nkeys, types, arguments, nullptr, false, 1); });
-    if (code != SPI_OK_SELECT) {
-        elog(ERROR, "could not run \"%s\"", query.data);
-    }
-    require_checked(&binding);
-    const bool found = SPI_processed > 0;
-    become_caller(&caller);
+bool is_covered(Relation target, const ForeignKeyCacheInfo *key, const Datum *values, Datum *periods, int count) {
+    Relation referenced = table_open(key->confrelid, AccessShareLock);
+    const int last = key->nkeys - 1;
+    const Form_pg_attribute of_rows = TupleDescAttr(RelationGetDescr(referenced), key->confkey[last] - 1);
+    const Form_pg_attribute of_record = TupleDescAttr(RelationGetDescr(target), key->conkey[last] - 1);
+    RowQuery query = begin_row_query(referenced);
+
+    appendStringInfo(&query.text, "SELECT FROM (SELECT x.%s AS r FROM %s x WHERE ",
+                     quote_identifier(NameStr(of_rows->attname)), query.from);
+    append_equalities(&query, target, referenced, key, last, values);
+    const int own = add_argument(&query, of_record->atttypid, values[last]);
+    const int others = add_argument(&query, get_array_type(of_rows->atttypid),
+                                    PointerGetDatum(construct_array(periods, count, of_rows->atttypid, of_rows->attlen,
+                                                                    of_rows->attbyval, of_rows->attalign)));
+    appendStringInfo(&query.text,
+                     " UNION ALL SELECT u.r FROM pg_catalog.unnest($%d) u (r)) p"
+                     " WHERE p.r OPERATOR(pg_catalog.&&) $%d"
+                     " HAVING $%d OPERATOR(pg_catalog.<@) pg_catalog.range_agg(p.r)",
+                     others, own, own);
+    query.object_count =
+        add_comparison(query.objects, query.object_count, key->conpfeqop[last], of_rows->atttypid, of_record->atttypid);
+    const bool found = finds_row(&query, referenced);
     table_close(referenced, NoLock);
     return found;
 }

@@ -19,6 +19,11 @@ void look_up_keys(Relation target, const ForeignKey *key, const KeyPlaces *place
 /* A row that such a record of the target references is there, now. Nothing is locked: the trigger does that. */
 bool has_referenced_row(Relation target, const ForeignKeyCacheInfo *key, const Datum *values);
 
+/*
+ * The same for a temporal key: rows with the key's other columns cover the record's period together with these periods.
+ */
+bool is_covered(Relation target, const ForeignKeyCacheInfo *key, const Datum *values, Datum *periods, int count);
+
 /* Reads all keys of the referenced table, integers, into the set. False: the set became larger, and there are more. */
 bool read_all_keys(const ForeignKey *key, KeySet *set, Size most_memory);
 

@@ -12,6 +12,9 @@ const char *show_value(Form_pg_attribute attribute, Datum value, bool null) {
     Oid output;
     bool is_varlena;
 
+    if (is_virtual(attribute)) {
+        return "virtual"; /* no row has its value */
+    }
     if (null) {
         return "null";
     }

@@ -22,10 +22,14 @@ struct KeyColumn {
     Oid collation;
 };
 
-/* A foreign key. */
+/*
+ * A foreign key. Of a temporal one the last column is a period, which rows with the other columns cover together: it is
+ * not hashed.
+ */
 struct SelfReference {
     ForeignKeyCacheInfo *key;
     int count;
+    int hashed; /* columns */
     KeyColumn columns[INDEX_MAX_KEYS];
     Hashed *waiting; /* by the hash of what each references */
     int waiting_count;
@@ -77,6 +81,9 @@ bool hash_key(TupleDesc desc, HeapTuple tuple, const SelfReference *reference, b
         if (null) {
             return false;
         }
+        if (i >= reference->hashed) {
+            continue;
+        }
         const uint32 own = column->hash != nullptr
                                ? DatumGetUInt32(FunctionCall1Coll(column->hash, column->collation, value))
                                : datum_image_hash(value, attribute->attbyval, attribute->attlen);
@@ -96,7 +103,7 @@ FmgrInfo *common_hash(Form_pg_attribute referencing, Form_pg_attribute reference
 
 /* Equal keys have the same hash. */
 bool hashes_alike(TupleDesc desc, const SelfReference *reference) {
-    return std::all_of(reference->columns, reference->columns + reference->count, [&](const KeyColumn &column) {
+    return std::all_of(reference->columns, reference->columns + reference->hashed, [&](const KeyColumn &column) {
         return column.hash != nullptr ||
                TupleDescAttr(desc, column.referencing)->atttypid == TupleDescAttr(desc, column.referenced)->atttypid;
     });
@@ -116,6 +123,7 @@ SelfReference *read_reference(Relation target, ForeignKeyCacheInfo *key, const T
     }
     auto *constraint = reinterpret_cast<Form_pg_constraint>(GETSTRUCT(tuple));
     const Oid parent = constraint->conparentid;
+    const bool period = has_period(constraint);
     *match_full = constraint->confmatchtype == FKCONSTR_MATCH_FULL;
     ReleaseSysCache(tuple);
     ListCell *cell;
@@ -126,6 +134,7 @@ SelfReference *read_reference(Relation target, ForeignKeyCacheInfo *key, const T
     }
     reference->key = key;
     reference->count = key->nkeys;
+    reference->hashed = period ? key->nkeys - 1 : key->nkeys;
     for (int i = 0; i < key->nkeys; i++) {
         KeyColumn *column = &reference->columns[i];
 
@@ -185,16 +194,46 @@ void hash_records(SelfReferences *references, SelfReference *reference, bool mat
     }
 }
 
-/* The row that a record references by this key is in the table. */
-bool is_in_table(const SelfReferences *references, const SelfReference *reference, int place) {
+void read_values(const SelfReferences *references, const SelfReference *reference, int place, Datum *values) {
     HeapTuple tuple = references->tuples[references->records[place]];
-    Datum values[INDEX_MAX_KEYS];
 
     for (int i = 0; i < reference->count; i++) {
         bool null;
         values[i] = tuple_value(tuple, reference->columns[i].referencing + 1, references->desc, &null);
     }
+}
+
+/* The row that a record references by this key is in the table. */
+bool is_in_table(const SelfReferences *references, const SelfReference *reference, int place) {
+    Datum values[INDEX_MAX_KEYS];
+
+    read_values(references, reference, place, values);
     return has_referenced_row(references->target, reference->key, values);
+}
+
+/* The record's period is covered by what is in the table and the periods of those holders that may go in. */
+bool is_covered_by(const SelfReferences *references, const SelfReference *reference, HashedRange holders,
+                   const bool *linked, int place) {
+    const int period = reference->columns[reference->count - 1].referenced;
+    auto *periods = static_cast<Datum *>(
+        MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Datum) * static_cast<Size>(holders.to - holders.from + 1)));
+    Datum values[INDEX_MAX_KEYS];
+    int count = 0;
+
+    CHECK_FOR_INTERRUPTS();
+    for (int i = holders.from; i < holders.to; i++) {
+        const int holder = reference->holders[i].place;
+        bool null;
+
+        if (linked[holder]) {
+            periods[count++] =
+                tuple_value(references->tuples[references->records[holder]], period + 1, references->desc, &null);
+        }
+    }
+    read_values(references, reference, place, values);
+    const bool covered = is_covered(references->target, reference->key, values, periods, count);
+    pfree(periods);
+    return covered;
 }
 
 /* The search for records that go in together. */
@@ -233,6 +272,16 @@ void drop_unheld(Linking *linking, const SelfReference *reference, uint32 hash) 
     const HashedRange holders = with_hash(reference->holders, reference->holder_count, hash);
     const HashedRange waiting = with_hash(reference->waiting, reference->waiting_count, hash);
 
+    if (reference->hashed < reference->count) {
+        for (int i = waiting.from; i < waiting.to; i++) {
+            const int place = reference->waiting[i].place;
+            if (linking->linked[place] &&
+                !is_covered_by(linking->references, reference, holders, linking->linked, place)) {
+                drop(linking, place);
+            }
+        }
+        return;
+    }
     if (holders.from < holders.to && reference->linked[holders.from] > 0) {
         return;
     }

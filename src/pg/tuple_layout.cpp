@@ -16,8 +16,7 @@ bool has_rules(Relation target) {
     const TupleConstr *constraints = RelationGetDescr(target)->constr;
 
     return target->rd_rel->relispartition ||
-           (constraints != nullptr &&
-            (constraints->num_check > 0 || constraints->has_generated_stored || has_virtual(constraints)));
+           (constraints != nullptr && (constraints->num_check > 0 || constraints->has_generated_stored));
 }
 
 bool is_any_set(const bool *flags, int count) {
@@ -46,7 +45,8 @@ bool lay_out(LayoutColumn *column, const Import *import, Relation target, int in
     column->not_null = attribute->attnotnull;
     if (column->field < 0) {
         return attribute->attisdropped ||
-               (!attribute->attnotnull && build_column_default(target, index + 1) == nullptr);
+               (!attribute->attnotnull &&
+                (is_virtual(attribute) || build_column_default(target, index + 1) == nullptr));
     }
     column->conversion = conversion_of(attribute->atttypid);
     column->alignment = alignment_of(attribute);

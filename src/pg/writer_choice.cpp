@@ -73,7 +73,9 @@ bool has_volatile_check(Relation target) {
     const TupleConstr *constraints = RelationGetDescr(target)->constr;
 
     for (int i = 0; constraints != nullptr && i < constraints->num_check; i++) {
-        if (contain_volatile_functions(static_cast<Node *>(stringToNode(constraints->check[i].ccbin)))) {
+        const ConstrCheck *check = &constraints->check[i];
+
+        if (is_enforced(check) && contain_volatile_functions(static_cast<Node *>(stringToNode(check->ccbin)))) {
             return true;
         }
     }
@@ -123,9 +125,6 @@ const char *only_by_spi(Relation target, const char *const *columns, int column_
     }
     if (has_volatile_check(target)) {
         return "it has a volatile check constraint";
-    }
-    if (has_virtual(RelationGetDescr(target)->constr)) {
-        return "it has virtual generated columns";
     }
     choice->self_references = find_self_references_by_set(target);
     choice->foreign_keys = find_foreign_keys(target, &why);
