@@ -160,6 +160,7 @@ help:
 	@echo '                     (PG=15 to 19: on that version; PG_CONFIG=...: on a copy of that installation)'
 	@echo 'make versions-publish   put what the last runs on each version counted where README shows it'
 	@echo 'make test-all        the same and the slow tests'
+	@echo 'make emulated        unit tests and some on a server of another architecture, ARCH=arm64 or s390x, under an emulator'
 	@echo 'make soak            random tables, files and encodings against COPY, for TIME=600 seconds, from SEED=n on'
 	@echo 'make chaos           imports under signals, kills, restarts, locks, full disks, for TIME=600 seconds, from SEED=n on'
 	@echo 'make fuzz TIME=60    let libFuzzer try the core, so many seconds for each target'
@@ -181,6 +182,9 @@ test:
 
 test-all:
 	@$(on_version) test/run.sh all
+
+emulated:
+	@test/emulated.sh '$(ARCH)'
 
 soak:
 	@$(on_version) test/soak.sh
@@ -225,7 +229,7 @@ build/installcheck:
 # The demo's server lives below build/.
 clean: demo-stop
 
-.PHONY: all help test test-all fuzz soak chaos versions-publish bench bench-publish lint format demo demo-stop dist package-test clean
+.PHONY: all help test test-all emulated fuzz soak chaos versions-publish bench bench-publish lint format demo demo-stop dist package-test clean
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)

@@ -36,7 +36,7 @@ tidy() {
 rule "sources are listed" test/check_sources.sh
 rule "versions are the same everywhere" test/check_versions.pl
 rule "formatting" formatted --dry-run --Werror
-rule "scripts" shellcheck -x .ci/run test/*.sh test/bench/*.sh test/package/* debian/tests/installcheck test/versions/[!r]* test/versions/root
+rule "scripts" shellcheck -x .ci/run test/*.sh test/bench/*.sh test/emulated/* test/package/* debian/tests/installcheck test/versions/[!r]* test/versions/root
 rule "versions only in compat.hpp" nowhere 'PG_VERSION_NUM' src --exclude=compat.hpp
 rule "symbols of every minor release" nowhere 'heap_getattr\(' src --exclude=tuple_value.hpp
 rule "no PostgreSQL in the core" nowhere '#include.*(postgres|fmgr\.h|pg/)' src/core

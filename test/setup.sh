@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian 12 packages that are missing: setup.sh [test|installation|roots|lint|bench|all]
+# Installs the Debian 12 packages that are missing: setup.sh [test|installation|roots|emulated-aarch64|emulated-s390x|lint|bench|all]
 set -euo pipefail
 # shellcheck source=test/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -7,6 +7,8 @@ set -euo pipefail
 # For a PostgreSQL that is there, and for roots of other releases.
 installation=(g++ make libcsv-dev libxxhash-dev perl libipc-run-perl util-linux)
 roots=(mmdebstrap debian-archive-keyring util-linux)
+# Cross compilers, and what runs the programs that they make.
+emulated=(mmdebstrap debian-archive-keyring util-linux cmake make qemu-user-static)
 common=(g++ make cmake libcsv-dev libxxhash-dev libgtest-dev postgresql-server-dev-15)
 test=(clang libclang-rt-dev perl libipc-run-perl postgresql-15 postgresql-client-15 util-linux)
 lint=(clang clang-format clang-tidy shellcheck)
@@ -15,11 +17,13 @@ case ${1:-all} in
 test) wanted=("${common[@]}" "${test[@]}") ;;
 installation) wanted=("${installation[@]}") ;;
 roots) wanted=("${roots[@]}") ;;
+emulated-aarch64) wanted=("${emulated[@]}" g++-aarch64-linux-gnu) ;;
+emulated-s390x) wanted=("${emulated[@]}" g++-s390x-linux-gnu) ;;
 lint) wanted=("${common[@]}" "${lint[@]}") ;;
 bench) wanted=("${common[@]}" "${test[@]}" gnuplot-nox) ;;
 all) wanted=("${common[@]}" "${test[@]}" "${lint[@]}") ;;
 *)
-    say "usage: $0 [test|installation|roots|lint|bench|all]" >&2
+    say "usage: $0 [test|installation|roots|emulated-aarch64|emulated-s390x|lint|bench|all]" >&2
     exit 2
     ;;
 esac
