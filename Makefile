@@ -175,7 +175,8 @@ help:
 	@echo 'make clean           remove everything built'
 
 # What was asked for on the command line: a version, an installation, neither. PG_CONFIG in the environment is not meant for tests.
-on_version = test/versions/on '$(PG)' '$(if $(findstring command line,$(origin PG_CONFIG)),$(PG_CONFIG))'
+# PG_OLD_CONFIG: that of an older version, to go over from.
+on_version = MOVIELENS_INGEST_OLD_PG_CONFIG='$(abspath $(PG_OLD_CONFIG))' test/versions/on '$(PG)' '$(if $(findstring command line,$(origin PG_CONFIG)),$(PG_CONFIG))'
 
 test:
 	@$(on_version) test/run.sh
