@@ -13,9 +13,10 @@ namespace {
 bool may_cancel(Oid owner) {
     const Oid user = GetUserId();
 
-    return superuser() ||
-           (OidIsValid(owner) && (has_privs_of_role(user, owner) ||
-                                  (has_privs_of_role(user, ROLE_PG_SIGNAL_BACKEND) && !superuser_arg(owner))));
+    /* As pg_signal_backend() has it: a superuser's are for superusers, not for who has a superuser's other privileges.
+     */
+    return superuser() || (OidIsValid(owner) && !superuser_arg(owner) &&
+                           (has_privs_of_role(user, owner) || has_privs_of_role(user, ROLE_PG_SIGNAL_BACKEND)));
 }
 
 void require_may_cancel(const Ledger *ledger, const VisibleImport *import) {

@@ -22,10 +22,11 @@ sub sql { my ($sql, @role) = @_; return $node->safe_psql('postgres', $sql, extra
 sql(q(CREATE ROLE ann LOGIN; CREATE ROLE between NOINHERIT IN ROLE ann; GRANT pg_read_server_files TO ann;
 	CREATE TABLE t (id integer, name varchar(20)); CREATE INDEX by_id ON t (id); ALTER TABLE t OWNER TO ann;
 	CREATE ROLE inherits LOGIN IN ROLE ann; CREATE ROLE behind LOGIN IN ROLE between; CREATE ROLE stranger LOGIN;
-	CREATE ROLE signaller LOGIN IN ROLE pg_signal_backend; CREATE ROLE maker LOGIN CREATEROLE));
+	CREATE ROLE signaller LOGIN IN ROLE pg_signal_backend; CREATE ROLE maker LOGIN CREATEROLE;
+	CREATE ROLE root LOGIN SUPERUSER; CREATE ROLE under LOGIN IN ROLE root));
 sql('CREATE ROLE made LOGIN', 'maker');
 sql('GRANT pg_read_server_files TO made; GRANT INSERT ON t TO made');
-my @roles = ('inherits', 'behind', 'stranger', 'signaller', 'maker');
+my @roles = ('inherits', 'behind', 'stranger', 'signaller', 'maker', 'under');
 if ($major >= 16)
 {
 	sql('CREATE ROLE able LOGIN; GRANT ann TO able WITH INHERIT FALSE, SET TRUE;
@@ -34,8 +35,8 @@ if ($major >= 16)
 	push @roles, 'able', 'has', 'chief';
 }
 
-my %id = map { ($_ => sql("SELECT ml_import('$path', 't', $options)", $_)) } 'ann', 'made';
-is(wait_import($node, $id{$_})->{status}, 'Completed with errors', "an import of $_") for 'ann', 'made';
+my %id = map { ($_ => sql("SELECT ml_import('$path', 't', $options)", $_)) } 'ann', 'made', 'root';
+is(wait_import($node, $id{$_})->{status}, 'Completed with errors', "an import of $_") for 'ann', 'made', 'root';
 
 # An import that has ended is not cancelled, but who may not cancel it is told so first.
 sub may
@@ -46,7 +47,7 @@ sub may
 	return $rc == 0 ? 'yes' : 'no';
 }
 
-for my $owner ('ann', 'made')
+for my $owner ('ann', 'made', 'root')
 {
 	my $session = $node->background_psql('postgres', extra_params => [ '-U', $owner ]);
 	my $pid = $session->query_safe('SELECT pg_backend_pid()');
