@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # make test: installs what is missing, builds, and runs every suite on servers of its own: run.sh [all]
 #
-# SUITES="unit sanitize fuzz regress isolation tap chaos" and TESTS="name ..." select; `all` adds test/t-all and a minute
-# of chaos. JOBS=2 runs so many files of tap at a time. On another PostgreSQL than the host's (test/versions/on) only
-# regress, isolation, tap and chaos are run: the others know no PostgreSQL.
+# SUITES="unit sanitize fuzz regress isolation tap discard parallel chaos emulated" and TESTS="name ..." select; `all` adds
+# test/t-all and the last four. JOBS=2 runs so many files of tap at a time. On another PostgreSQL than the host's (test/versions/on) only
+# regress, isolation, tap, discard, parallel and chaos are run: the others know no PostgreSQL, or bring one.
 # Output goes to logs below build/. Counted are GoogleTest cases, fuzz targets, pg_regress tests, isolation specs and
 # TAP assertions; a server log that speaks of a crash or a leak is a failure too.
 set -euo pipefail
@@ -16,15 +16,16 @@ suites="unit sanitize fuzz regress isolation tap"
 [ $needs = test ] || suites="regress isolation tap"
 for suite in ${SUITES:-}; do
     case $needs-$suite in
-    installation-unit | installation-sanitize | installation-fuzz)
-        say "$suite knows no PostgreSQL: it is run without PG and PG_CONFIG"
+    installation-unit | installation-sanitize | installation-fuzz | installation-emulated)
+        say "$suite knows no PostgreSQL, or brings one: it is run without PG and PG_CONFIG"
         exit 2
         ;;
     esac
 done
 if [ "${1:-}" = all ]; then
     tap_folders+=("$top/test/t-all")
-    suites+=" chaos"
+    suites+=" discard parallel chaos"
+    [ $needs != test ] || suites+=" emulated"
 fi
 
 total_passed=0 total_failed=0 total_skipped=0
@@ -148,15 +149,19 @@ fuzz() {
     report fuzz $status "$(count '^fuzz .* executions' "$log")" "$(count '^fuzz .*: FAILED' "$log")" 0 || tail -n 60 "$log"
 }
 
+# What suites set that are slow, or whose server has more settings.
+regress_seconds=1800
+regress_settings=()
+
 regress_suite() { # regress_suite SUITE PROGRAM INPUT-FOLDER TEST...
     local suite=$1 program=$2 input=$3 dir=$run/$1 status=0 failed
     shift 3
     [ $# -gt 0 ] || return 0
-    if ! start_server "$dir" "fsync = off" >"$run/$suite-server.log" 2>&1; then
+    if ! start_server "$dir" "fsync = off" "${regress_settings[@]}" >"$run/$suite-server.log" 2>&1; then
         report "$suite" 1 0 0 0 || tail -n 20 "$run/$suite-server.log"
         return 0
     fi
-    bounded "$run/$suite.log" 1800 "$program" --inputdir="$input" --outputdir="$dir" --bindir="$bindir" \
+    bounded "$run/$suite.log" $regress_seconds "$program" --inputdir="$input" --outputdir="$dir" --bindir="$bindir" \
         --dbname="$suite" --encoding=UTF8 --no-locale "$@" || status=$?
     stop_server >>"$run/$suite-server.log" 2>&1 || status=$?
     # 15 writes "test x ... ok", later ones write TAP.
@@ -169,13 +174,36 @@ regress_suite() { # regress_suite SUITE PROGRAM INPUT-FOLDER TEST...
     clean_log "$suite" '^$' "$dir/server.log"
 }
 
-regress() {
+regress() { regression_tests regress; }
+
+regression_tests() { # regression_tests SUITE
     local tests=() file name
     for file in "$top"/sql/*.sql; do
         name=$(basename "$file" .sql)
         [[ $name == *--* ]] || ! selected "$name" || tests+=("$name")
     done
-    regress_suite regress "$pgxs_test/regress/pg_regress" "$top" "${tests[@]}"
+    regress_suite "$1" "$pgxs_test/regress/pg_regress" "$top" "${tests[@]}"
+}
+
+# The regression tests where every cache forgets what it has whenever it may: what is kept too long, and read after that, is
+# memory that was overwritten. Only a server that was built with assertions can do so, and takes hours.
+discard() {
+    if ! "$bindir/pg_config" --configure | grep -q -e --enable-cassert; then
+        skips+=("discard: this server was not built with assertions, and cannot discard its caches")
+        report discard 0 0 0 1
+        return
+    fi
+    local regress_seconds=14400 regress_settings=("debug_discard_caches = 1")
+    regression_tests discard
+}
+
+# The same where the planner makes every plan parallel that may be.
+parallel() {
+    local setting=debug_parallel_query major
+    major=$("$bindir/pg_config" --version | sed -nE 's/^PostgreSQL ([0-9]+).*/\1/p')
+    [ "$major" -ge 16 ] || setting=force_parallel_mode
+    local regress_settings=("$setting = regress" "max_worker_processes = 16")
+    regression_tests parallel
 }
 
 isolation() {
@@ -257,6 +285,23 @@ chaos() {
         tail -n 60 "$log"
 }
 
+# Other architectures; the big-endian one with a server too.
+emulated() {
+    local arch log numbers status
+    for arch in arm64 s390x; do
+        log=$run/emulated-$arch.log status=0
+        SUITES="unit$([ $arch = arm64 ] || printf ' regress')" "$top/test/emulated.sh" $arch >"$log" 2>&1 || status=$?
+        if [ $status = 77 ]; then
+            skips+=("emulated $arch: $(tail -n 1 "$log")")
+            report "emulated $arch" 0 0 0 1
+            continue
+        fi
+        read -ra numbers < <(tail -n 1 "$log" | tr -cs '[:digit:]\n' ' ') || true
+        [ ${#numbers[@]} = 3 ] || numbers=(0 1 0)
+        report "emulated $arch" $status "${numbers[@]}" || tail -n 60 "$log"
+    done
+}
+
 # --- the run ---
 
 shopt -s nullglob
@@ -293,7 +338,7 @@ say "testing $("$tested_pg_config" --version)"
 
 for suite in ${SUITES:-$suites}; do
     case $suite in
-    unit | sanitize | fuzz | regress | isolation | tap | chaos) $suite ;;
+    unit | sanitize | fuzz | regress | isolation | tap | discard | parallel | chaos | emulated) $suite ;;
     *)
         say "no such suite: $suite"
         exit 2
