@@ -73,8 +73,10 @@ sub reload
 	poll($node, "SELECT pg_conf_load_time() > '$before'", 'the configuration is read');
 	return;
 }
-outlives('a configuration that is reloaded meanwhile', '', '200ms', sub { reload('1ms') });
-outlives('postgresql.conf', '', '200ms');
+# A client too has that before it has read its own options.
+outlives('a configuration that is reloaded meanwhile', '', '200ms', sub { reload('2s') });
+outlives('postgresql.conf', '', '2500ms');
+sql(settings('ALTER DATABASE postgres SET ', '', '1ms'));
 
 # Interrupted, and gone on with by launcher and scout on such a server.
 sql('DROP TABLE t; CREATE TABLE t (id integer, name text)');
@@ -87,14 +89,14 @@ eval { $gate->quit }; # its server is gone
 $log = -s $node->logfile;
 $node->start;
 poll($node, "SELECT status = 'Completed with errors' FROM uploaded_files WHERE id = $id", 'the launcher goes on with it');
-is(sql('SELECT count(*), count(DISTINCT id) FROM t'), '100|100', 'postgresql.conf: the launcher goes on with what was interrupted');
+is(sql('SELECT count(*), count(DISTINCT id) FROM t'), '100|100', 'ALTER DATABASE SET: the launcher goes on with what was interrupted');
 no_process_is_ended('... and no process is ended');
 
 # Validation, by several processes.
 sql('DROP TABLE t; CREATE TABLE t (id integer, name text, CHECK (pg_sleep(0.002) IS NOT NULL)); GRANT INSERT, SELECT ON t TO ann');
 my ($rc, $stdout, $stderr) = $node->psql('postgres', "SET client_min_messages = debug1; SET movielens_ingest.chunk_size = 200; SELECT count(*) FROM ml_validate('$path', 't', max_workers => 3)",
 	extra_params => [ '-U', 'ann' ]);
-is("$rc $stdout", '0 1', 'postgresql.conf: ml_validate finds the bad record');
+is("$rc $stdout", '0 1', 'ALTER DATABASE SET: ml_validate finds the bad record');
 unlike($stderr, qr/works alone|goes on with 0/, '... with workers');
 no_process_is_ended('... and no process is ended');
 
@@ -104,6 +106,7 @@ is(sql("SET movielens_ingest.defer_indexes = on; SET min_parallel_table_scan_siz
 poll($node, q(SELECT count(*) = 1 FROM uploaded_files WHERE target = 'public.t' AND file_name = 'other.csv' AND status = 'Completed'), 'the import completes');
 is(sql(q(SELECT indisvalid, (SELECT analyze_count FROM pg_stat_user_tables WHERE relname = 't') FROM pg_index WHERE indexrelid = 'by_id'::regclass)), 't|1', '... built, and the table analyzed');
 no_process_is_ended('... and no process is ended');
+sql('ALTER DATABASE postgres RESET ALL');
 sql('ALTER SYSTEM RESET ALL');
 sql('SELECT pg_reload_conf()');
 
