@@ -8,6 +8,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/lib";
 use ImportTest;
+use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = start_server('main', 'movielens_ingest.defer_indexes = on', 'autovacuum = off', 'max_connections = 20', 'superuser_reserved_connections = 5');
@@ -73,6 +74,13 @@ if ($major >= 16)
 
 # --- sessions that log in ---
 
+# What a new session of ann's is told. (psql() would write into a program that may have ended.)
+sub login
+{
+	my (undef, $said) = run_command([ 'psql', '-X', '-U', 'ann', '-d', $node->connstr('postgres'), '-c', 'SELECT 1' ]);
+	return $said;
+}
+
 # Of a role that has its only connection, on a server that has none left for it.
 my $session = $node->background_psql('postgres', extra_params => [ '-U', 'ann' ]);
 my $before = $node->background_psql('postgres');
@@ -88,7 +96,7 @@ sub completes
 }
 
 $before->query_safe('ALTER ROLE ann CONNECTION LIMIT 1; ALTER DATABASE postgres CONNECTION LIMIT 1');
-my ($rc, undef, $stderr) = $node->psql('postgres', 'SELECT 1', extra_params => [ '-U', 'ann' ]);
+my $stderr = login();
 like($stderr, qr/too many connections/, 'a role has all the connections that it and the database may have');
 completes('... its import completes');
 $before->query_safe('ALTER ROLE ann CONNECTION LIMIT -1; ALTER DATABASE postgres CONNECTION LIMIT -1');
@@ -97,7 +105,7 @@ my @others;
 until ($stderr =~ /remaining connection slots are reserved/ || @others > 20)
 {
 	push @others, $node->background_psql('postgres');
-	($rc, undef, $stderr) = $node->psql('postgres', 'SELECT 1', extra_params => [ '-U', 'ann' ]);
+	$stderr = login();
 }
 like($stderr, qr/remaining connection slots are reserved/, 'the connections that are left are reserved for others');
 completes('... an import of who is connected completes');
@@ -132,10 +140,10 @@ SKIP:
 		CREATE EVENT TRIGGER logs_in ON login EXECUTE FUNCTION at_login();
 		ALTER EVENT TRIGGER logs_in ENABLE ALWAYS));
 	my $log = -s $node->logfile;
-	($rc, undef, $stderr) = $node->psql('postgres', 'SELECT 1', extra_params => [ '-U', 'ann' ]);
+	$stderr = login();
 	like($stderr, qr/no login/, 'a login event trigger lets a role in no more');
 	completes('... the import of a session that was there before completes');
-	my %fired = map { ($_ => 1) } PostgreSQL::Test::Utils::slurp_file($node->logfile, $log) =~ /LOG:  login trigger in (.*)/g;
+	my %fired = map { ($_ => 1) } slurp_file($node->logfile, $log) =~ /LOG:  login trigger in (.*)/g;
 	is(join(', ', sort keys %fired), 'client backend', '... and it fires in sessions of clients only');
 	is($before->query_safe(q(SELECT evtname FROM pg_event_trigger)), 'logs_in', '... as long as it is there');
 }
