@@ -52,7 +52,7 @@ void connect_as(const Identity *identity) {
     const bool is_superuser = superuser_arg(identity->user);
     CommitTransactionCommand();
     if (identity->session_user != identity->authenticated_user) {
-        /* It checks, as for the caller, that the authenticated user is a superuser. */
+        /* The caller's session was allowed to (check_session_authorization); this asks only in older minor releases. */
         SetSessionAuthorization(identity->session_user, session_is_superuser);
     }
     base_user = GetUserId();

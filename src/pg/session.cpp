@@ -77,6 +77,12 @@ void adopt_setting(const Setting *setting) {
     if (own != nullptr && strcmp(own, setting->value) == 0) {
         return;
     }
+    /* Of a server that was upgraded since. A name with a dot is a library's, which may be loaded later. */
+    if (own == nullptr && strchr(setting->name, GUC_QUALIFIER_SEPARATOR) == nullptr) {
+        ereport(LOG, (errmsg("setting \"%s\" of the session that called the import is left out", setting->name),
+                      errdetail("This server does not have it.")));
+        return;
+    }
     (void)set_config_option_ext(setting->name, setting->value, static_cast<GucContext>(setting->context), PGC_S_SESSION,
                                 setting->role, GUC_ACTION_SET, true, ERROR, false);
 }
