@@ -135,10 +135,12 @@ static PlannedStmt *plan(PLANNER_PARAMETERS) {
         ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("unrecognized RTE kind")));
     }
     if (in_shell) {
-        target->relid = get_relname_relid(name, get_namespace_oid("kept", false));
+        const Oid kept = get_relname_relid(name, get_namespace_oid("kept", false));
+
 #if PG_VERSION_NUM >= 160000
-        getRTEPermissionInfo(query->rteperminfos, target)->relid = target->relid;
+        getRTEPermissionInfo(query->rteperminfos, target)->relid = kept;
 #endif
+        target->relid = kept;
         LockRelationOid(target->relid, RowExclusiveLock);
     }
     planned = previous_hook != NULL ? previous_hook(PLANNER_ARGUMENTS) : standard_planner(PLANNER_ARGUMENTS);

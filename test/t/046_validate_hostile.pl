@@ -57,7 +57,9 @@ sub hostile
 my $parallel = 'SET max_parallel_workers_per_gather = 2 SET parallel_setup_cost = 0 SET parallel_tuple_cost = 0 SET min_parallel_table_scan_size = 0';
 like($node->safe_psql('postgres', ($parallel =~ s/ SET/; SET/gr) . '; EXPLAIN SELECT count(*) FROM many WHERE n >= 5'), qr/Workers Planned/, 'a parallel plan');
 hostile('a parallel plan', 'RETURN (SELECT count(*) > 0 FROM many WHERE n >= id);', $parallel);
-hostile('a parallel plan in a session that wants them all', 'RETURN (SELECT count(*) > 0 FROM many WHERE n >= id);', '', $parallel =~ s/ SET/; SET/gr . '; SET force_parallel_mode = on');
+# debug_parallel_query from 16 on.
+my $want_all = $node->safe_psql('postgres', "SELECT name FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query')");
+hostile('a parallel plan in a session that wants them all', 'RETURN (SELECT count(*) > 0 FROM many WHERE n >= id);', '', $parallel =~ s/ SET/; SET/gr . "; SET $want_all = on");
 
 # Writes: a worker that waited for the row of the session's would wait for ever. Its own error is no verdict either.
 hostile('an UPDATE', 'UPDATE counter SET n = n + 1; RETURN true;', '');

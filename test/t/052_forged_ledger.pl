@@ -74,12 +74,14 @@ refused($_, $superuser, "not even a superuser: $_")
 
 # --- replication: it fires no statement triggers, and obeys session_replication_role ---
 
+# From 16 on a subscription needs a password, and applies changes as the owner of the table, unless it is told otherwise.
+my $as_before = sql('SHOW server_version_num') >= 160000 ? ', password_required = false, run_as_owner = true' : '';
 sql('CREATE DATABASE publisher');
 sql("CREATE EXTENSION movielens_ingest; CREATE PUBLICATION ledger FOR TABLE uploaded_files; SELECT pg_create_logical_replication_slot('ledger', 'pgoutput')", 'publisher');
 sql(sprintf(q(CREATE ROLE replicator SUPERUSER;
-	CREATE SUBSCRIPTION ledger CONNECTION '%s' PUBLICATION ledger WITH (create_slot = false, copy_data = false, enabled = false);
+	CREATE SUBSCRIPTION ledger CONNECTION '%s' PUBLICATION ledger WITH (create_slot = false, copy_data = false, enabled = false%s);
 	ALTER SUBSCRIPTION ledger OWNER TO replicator; ALTER ROLE replicator NOSUPERUSER BYPASSRLS LOGIN;
-	GRANT ALL ON uploaded_files TO replicator), $node->connstr('publisher') =~ s/'/''/gr));
+	GRANT ALL ON uploaded_files TO replicator), $node->connstr('publisher') =~ s/'/''/gr, $as_before));
 my $log = -s $node->logfile;
 sql('ALTER SUBSCRIPTION ledger ENABLE');
 sql(sprintf(q(INSERT INTO uploaded_files (id, file_name, file_path, file_size, target, options, owner_oid, owner_name, plan, dataset_id, origin) OVERRIDING SYSTEM VALUE
