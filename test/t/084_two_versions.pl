@@ -48,7 +48,9 @@ my $done = imported($old, $bad, 'done', $options);
 is("$done->{status} $done->{success_count} $done->{error_count}", 'Completed with errors 21 1', 'an import completes');
 add_gate($old, $_, 'NEW.id IN (45, 55)') for 't', 'u';
 my $gate = close_gate($old);
-my @ids = ($old->safe_psql('postgres', "SELECT ml_import('$path', 't', $options)", extra_params => [ '-U', 'ann' ]), start_import($old, $path, 'u', $options),
+# Settings of the calling session that the next versions do not have any more.
+my $of_old = join('', map { "SET $_ = off; " } grep { $old->safe_psql('postgres', "SELECT count(*) FROM pg_settings WHERE name = '$_'") } 'force_parallel_mode', 'escape_string_warning');
+my @ids = ($old->safe_psql('postgres', "${of_old}SELECT ml_import('$path', 't', $options)", extra_params => [ '-U', 'ann' ]), start_import($old, $path, 'u', $options),
 	$old->safe_psql('postgres', "SET movielens_ingest.defer_indexes = on; SELECT ml_import('$path', 'v', $options)"));
 wait_at_gate($old, 6);
 is($old->safe_psql('postgres', "SELECT indisvalid FROM pg_index WHERE indexrelid = 'v_id'::regclass"), 'f', 'one of three imports has put an index off');
