@@ -38,24 +38,28 @@ sub parse_pages
 	for my $number (0 .. length($bytes) / 8192 - 1)
 	{
 		my $page = substr($bytes, $number * 8192, 8192);
-		my ($lower, $upper) = unpack('x12 v2', $page);
+		# Size and version of the page tell the order of bytes, which is that of the bit fields too.
+		my $big = substr($page, 18, 1) eq "\x20";
+		my ($short, $long) = $big ? ('n', 'N') : ('v', 'V');
+		my ($lower, $upper) = unpack("x12 ${short}2", $page);
 		my $above = 8192;
 		next if $lower <= 24; # nothing is on it: who waits for the extension lock, and from 16 on everybody, adds some for later
 		substr($page, 0, 10) = "\0" x 10;
 		substr($page, 20, 4) = "\0" x 4;
 		my $item = 0;
-		for my $pointer (unpack('V*', substr($page, 24, $lower - 24)))
+		for my $pointer (unpack("$long*", substr($page, 24, $lower - 24)))
 		{
-			my ($offset, $size) = ($pointer & 0x7fff, $pointer >> 17);
+			my ($offset, $size) = $big ? ($pointer >> 17, $pointer & 0x7fff) : ($pointer & 0x7fff, $pointer >> 17);
+			my $flags = $pointer >> 15 & 3;
 			my $room = ($size + 7) & ~7;
 			$above -= $room;
 			die "a tuple at $offset, not $above" if $offset != $above;
-			die 'a tuple that points elsewhere' if substr($page, $offset + 12, 6) ne pack('v3', $number >> 16, $number & 0xffff, ++$item);
+			die 'a tuple that points elsewhere' if substr($page, $offset + 12, 6) ne pack("${short}3", $number >> 16, $number & 0xffff, ++$item);
 			substr($page, $offset, 4) = "\0" x 4;
 			substr($page, $offset + 8, 10) = "\0" x 10;
-			substr($page, $offset + 21, 1) &= "\xfc";
-			my ($infomask, $values) = unpack('v C', substr($page, $offset + 20, 3));
-			push @tuples, pack('V', $pointer >> 15) . substr($page, $offset, 12) . substr($page, $offset + 18, ($infomask & 4 ? $values : $room) - 18);
+			substr($page, $offset + ($big ? 20 : 21), 1) &= "\xfc";
+			my ($infomask, $values) = unpack("$short C", substr($page, $offset + 20, 3));
+			push @tuples, pack('V2', $size, $flags) . substr($page, $offset, 12) . substr($page, $offset + 18, ($infomask & 4 ? $values : $room) - 18);
 		}
 		die "pd_upper is $upper, not $above" if $upper != $above;
 		push @pages, $page;
