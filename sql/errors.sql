@@ -24,7 +24,9 @@ BEGIN
 EXCEPTION WHEN OTHERS THEN
     GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
     RETURN NEXT sqlstate || ': ' || replace(message, (SELECT path FROM folder) || '/', '');
-    RETURN QUERY SELECT 'detail: ' || detail WHERE detail <> '' UNION ALL SELECT 'hint: ' || hint WHERE hint <> '';
+    -- What the server says more of a function that is not there depends on its version.
+    RETURN QUERY SELECT 'detail: ' || detail WHERE detail <> '' AND sqlstate <> '42883'
+       UNION ALL SELECT 'hint: ' || hint WHERE hint <> '' AND sqlstate <> '42883';
 END
 $$;
 

@@ -257,7 +257,10 @@ SELECT refusals(:'file', $$escape => E'\r'$$);
 SELECT refusals(:'file', $$encoding => 'utf-9'$$, $$ENCODING 'utf-9'$$);
 SELECT refusals(:'file', $$encoding => ''$$, $$ENCODING ''$$);
 SELECT refusals(:'file', $$encoding => 'sjis', quote => '|'$$);
-SELECT refusals(:'file', $$encoding => 'mule_internal'$$, $$ENCODING 'mule_internal'$$);
+-- It has no conversion, and is no encoding any more from 19 on.
+SELECT DISTINCT regexp_replace(regexp_replace(r, '^(import|COPY) ', ''),
+                               '^(42883: default conversion function .*|22023: argument to option .*)$', 'refused')
+  FROM refusals(:'file', $$encoding => 'mule_internal'$$, $$ENCODING 'mule_internal'$$) r;
 
 SELECT refusals(:'file', $$columns => '{a,x}'$$, '', '(a, x)');
 SELECT refusals(:'file', $$columns => '{a,""}'$$);

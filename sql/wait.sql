@@ -96,12 +96,15 @@ SET lock_timeout = '1ms';
 SELECT status FROM ml_wait(:id, '0.1 seconds');
 RESET lock_timeout;
 -- A wait can be cancelled, however long; the import goes on.
+-- From 19 on the server says which lock it waited for.
+\set SHOW_CONTEXT never
 SET statement_timeout = '100ms';
 SELECT ml_wait(:id);
 \echo :LAST_ERROR_SQLSTATE
 SELECT ml_wait(:id, '1000 years');
 \echo :LAST_ERROR_SQLSTATE
 RESET statement_timeout;
+\set SHOW_CONTEXT errors
 -- A wait for an import that waits for this session is a deadlock, and is noticed.
 SET deadlock_timeout = '50ms';
 \set VERBOSITY sqlstate

@@ -74,9 +74,11 @@ same('IntervalStyle', 'caller', "$styles; SET IntervalStyle = 'sql_standard'");
 same('custom settings', 'caller', "$styles; SET app.custom = 'it''s \"mine\"'; SET LOCAL app.local = ''; SET LOCAL app.made = E'two\nlines'; SET app.of_role = 'not the role''s'");
 same('search_path', 'caller', "$styles; SET search_path = helpers, \"no such\", pg_catalog");
 same('empty search_path', 'caller', "$styles; SET search_path = ''");
+# 19 has one way only to read strings.
+my $strings = $node->safe_psql('postgres', 'SHOW server_version_num') < 190000 ? 'SET standard_conforming_strings = off;' : '';
 same('settings of all kinds', 'caller', "$styles; SET extra_float_digits = -3; SET bytea_output = 'escape'; SET work_mem = '9MB';
 	SET statement_timeout = '55s'; SET row_security = off; SET check_function_bodies = off; SET synchronous_commit = off; SET application_name = 'mine';
-	SET array_nulls = off; SET standard_conforming_strings = off; SET xmloption = document; SET xmloption = content");
+	SET array_nulls = off; $strings SET xmloption = document; SET xmloption = content");
 same('settings changed after the call', 'caller', $styles, before_import => "SET DateStyle = 'ISO, MDY'; SET app.custom = 'too late'");
 same('SET ROLE', 'caller', "$styles; SET ROLE other");
 same('SET LOCAL ROLE', 'caller', "$styles; SET LOCAL ROLE other");
